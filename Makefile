@@ -1,0 +1,70 @@
+# `make help` lists the targets; each makes the virtual environment that it needs.
+#
+#   PYTHON=python3.12    the interpreter (default: the first of the list that is 3.11 or newer)
+#   ARGS='-k guidance'   handed to pytest, or to the program that the target runs
+#   WORKERS=0            pytest processes of `make test`; 0 is one, and shows what a test prints
+
+SHELL := /bin/bash
+PYTHON ?= python3.12 python3.11 python3 python
+# PyTorch comes later to a new Python than JAX does.
+PARITY_PYTHON ?= $(if $(filter file,$(origin PYTHON)),python3.11 python3.12 python3 python,$(PYTHON))
+WORKERS ?= 2
+ARGS ?=
+
+# Compilation fills one core; threads of BLAS would only fight the other process for it.
+LEAN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+# On a CPU the figures of the tests and of the demo are the same everywhere.
+export JAX_PLATFORMS ?= cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-house lint format parity bench-conv doctor wheel lock clean env env-parity
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /:/' | awk -F: '{printf "%-12s %s\n", $$1, $$2}'
+
+demo: env ## the closed-form mixture, unguided, one-sided and multi-guided: runs/demo
+	.venv/bin/python -m bench.mixture --out runs/demo $(ARGS)
+
+test: env ## every test that needs no PyTorch
+	$(LEAN) .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@if compgen -G 'tests/multidevice/test_*.py' >/dev/null; then \
+	  set -x; JAX_NUM_CPU_DEVICES=4 .venv/bin/python -m pytest tests/multidevice $(ARGS); fi
+
+test-house: env ## the tests of the repository itself, in seconds
+	.venv/bin/python -m pytest tests/test_house.py tests/test_main.py $(ARGS)
+
+lint: env ## ruff and mypy; changes nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: env ## let ruff mend what it can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+parity: env-parity ## against PyTorch, diffusers and transformers, in .venv-parity
+	.venv-parity/bin/python -m pytest tests/parity $(ARGS)
+
+bench-conv: env ## convolutions inside a scan against outside it
+	.venv/bin/python -m bench.conv_in_scan $(ARGS)
+
+doctor: env ## what this machine has, and what it lacks
+	@JAX_PLATFORMS= .venv/bin/zsi doctor $(ARGS)
+
+wheel: env ## dist/zsi_jax-*.whl
+	rm -rf dist
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
+
+lock: ## resolve the newest versions again, on Linux with python3.11 and python3.12
+	.ci/lock python3.11 python3.12
+
+clean: ## environments, caches and builds; runs/ stays
+	rm -rf .venv .venv-parity build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+env:
+	@.ci/venv .venv dev $(PYTHON)
+
+env-parity:
+	@.ci/venv .venv-parity dev,parity $(PARITY_PYTHON)

@@ -1,0 +1,194 @@
+"""Wrong calls are refused before anything compiles, and the message shows the right one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zsi_jax as zsi
+from tests.oracle import BayesNet, Mixture, guided
+from zsi_jax import core
+from zsi_jax.core import (
+  DDIM,
+  Aim,
+  Ancestral,
+  Blend,
+  Classifier,
+  Combine,
+  Denoiser,
+  DPMSolverPP,
+  During,
+  Energy,
+  From,
+  Heun,
+  LogProb,
+  Lookahead,
+  Mix,
+  Pairs,
+  Process,
+  Regressor,
+  ReverseDiffusion,
+  TimeTravel,
+  cfg,
+  cosine,
+  sample,
+  sample_by,
+)
+
+MIXTURE = Mixture(0.5, 0.3)
+PROCESS = Process.make(cosine(100), 10)
+KEYS = jax.random.split(jax.random.key(0), 4)
+NET = BayesNet(MIXTURE, 100)
+VARIABLES = {'scale': jnp.ones(())}
+GUIDE = guided(MIXTURE, [1.0, 1.0])
+
+
+def classifier(weights):
+  return Classifier(VARIABLES, weights, NET)
+
+
+def draw(guidance=None, solver=None, keys=KEYS, process=PROCESS, denoiser=MIXTURE, **more):
+  more = more if 'x' in more else {'shape': (2,)} | more
+  return sample(keys, process, denoiser, guidance, solver, **more)
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiles(monkeypatch):
+  """A ValueError that comes after a compilation has cost minutes."""
+  from jax._src import compiler
+
+  def refuse(*args, **kwargs):
+    raise AssertionError('compiled before the call was refused')
+
+  real = compiler.compile_or_get_cached
+
+  def small(backend, module, *args, **kwargs):  # eager jnp operations are programs of one line
+    if 'run' in str(module.operation.attributes['sym_name']):
+      refuse()
+    return real(backend, module, *args, **kwargs)
+
+  monkeypatch.setattr(compiler, 'compile_or_get_cached', small)
+
+
+CASES = {
+  'weights too long': (
+    lambda: draw(classifier([1.0, 1.0, 1.0])),
+    r'2 classes and needs 2 weights.*towards\(30., 30.\)',
+  ),
+  'weights too short': (lambda: draw(classifier([1.0])), '2 classes'),
+  'weights a scalar': (lambda: draw(classifier(30.0)), '2 classes'),
+  'weights NaN': (
+    lambda: classifier([np.nan, 1.0]),
+    r'Classifier.weights must be finite.*\[30., 30.\]',
+  ),
+  'weights inf': (lambda: classifier(jnp.array([jnp.inf, 1.0])), 'finite'),
+  'scale NaN': (lambda: classifier([1.0, 1.0]) * float('nan'), 'Scale.weight must be finite'),
+  'blend NaN': (lambda: Blend(float('nan')), 'Blend.w must be finite'),
+  'aim inf': (lambda: Aim(float('inf')), 'Aim.strength'),
+  'eta NaN': (lambda: DDIM(np.nan), 'DDIM.eta'),
+  'given of another batch': (
+    lambda: draw(classifier(Aim(1.0)), given={'aim': jnp.ones(3)}),
+    r'there are 4 keys.*\[4, \.\.\.\]',
+  ),
+  'given a scalar': (lambda: draw(classifier(Aim(1.0)), given={'aim': 0.5}), 'batch in front'),
+  'given missing': (
+    lambda: draw(classifier(Aim(1.0))),
+    r"given\['aim'\] is missing; given has nothing.*given=\{'aim': array\}",
+  ),
+  'given misspelt': (
+    lambda: draw(classifier(Aim(1.0)), given={'aims': jnp.ones(4)}),
+    r"given has \['aims'\]",
+  ),
+  'given missing in an energy': (
+    lambda: draw(Energy(lambda x0, given: jnp.sum(x0 - given['ref'], -1))),
+    r"given\['ref'\] is missing",
+  ),
+  'given missing in a scale': (lambda: draw(GUIDE * From('w')), r"given\['w'\]"),
+  'no conds': (lambda: draw(denoiser=Mix(MIXTURE, cfg(1.0))), r"given=\{'conds'.*shared"),
+  'conds too few': (
+    lambda: draw(denoiser=Mix(MIXTURE, cfg(1.0)).shared([0, 1, 2])),
+    'needs 2 conditions',
+  ),
+  'mix off one': (lambda: Mix(MIXTURE, [1.0, 1.0]), 'sum to one, these to 2'),
+  'mix variance': (lambda: Mix(MIXTURE, [1.0], variance='extra'), "'clipped' or 'mixed'"),
+  'empty schedule': (lambda: Process.make([]), 'empty schedule'),
+  'no rows': (lambda: draw(process=PROCESS.forward(0)), 'no rows'),
+  'steps > T': (lambda: Process.make(cosine(100), 250), '250 steps do not fit into 100'),
+  'not a process': (lambda: draw(process=cosine(100)), r'Process.make\(cosine'),
+  'raw key': (lambda: draw(keys=jax.random.PRNGKey(0)), r'one typed key.*got uint32\[2\]'),
+  'raw keys': (lambda: draw(keys=jax.random.split(jax.random.PRNGKey(0), 4)), 'one typed key'),
+  'one key': (lambda: draw(keys=jax.random.key(0)), r'jax.random.split\(jax.random.key\(0\), 8\)'),
+  'a seed': (lambda: draw(keys=0), 'one typed key for each example'),
+  'no keys': (lambda: draw(keys=KEYS[:0]), 'no keys'),
+  'no shape': (lambda: sample(KEYS, PROCESS, MIXTURE), r'shape=\(H, W, C\)'),
+  'x of another batch': (lambda: draw(x=jnp.ones((3, 2))), 'one x for each key'),
+  'x against shape': (lambda: draw(x=jnp.ones((4, 2)), shape=(3,)), 'leave shape out'),
+  'watch nothing': (
+    lambda: draw(GUIDE, watch='energy/*'),
+    r"matches none of the notes \['logp/bayes'\]",
+  ),
+  'watch a row outside': (lambda: draw(watch='x0@10'), r'rows \[10\] are not among'),
+  'watch no number': (lambda: draw(watch='x0@last'), 'rows are numbers'),
+  'chunk of one': (
+    lambda: next(sample_by(1, KEYS, PROCESS, MIXTURE, shape=(2,))),
+    'at least two rows',
+  ),
+  'injection of 2M': (
+    lambda: DPMSolverPP(inject='mean'),
+    r"injects \('eps',\), not 'mean': DPMSolverPP\(inject='eps'\)",
+  ),
+  'injection of Heun': (lambda: Heun(inject='sample'), 'Heun injects'),
+  'injection of DDIM': (lambda: DDIM(inject='mean'), 'DDIM injects'),
+  'injection of reverse': (lambda: ReverseDiffusion(inject='eps'), 'ReverseDiffusion injects'),
+  'injection misspelt': (lambda: Ancestral(inject='means'), 'Ancestral injects'),
+  'ahead with memory': (lambda: Lookahead(DPMSolverPP(), then=GUIDE), 'has a memory'),
+  'ahead of travel with memory': (
+    lambda: Lookahead(TimeTravel(DPMSolverPP()), then=None),
+    'has a memory',
+  ),
+  'mode': (lambda: Lookahead(DDIM(), GUIDE, 'second'), 'mode is one of'),
+  'pairs of one': (lambda: Pairs(DDIM(), (GUIDE,)), 'two terms'),
+  'pairing': (lambda: Pairs(DDIM(), (1, 2), 'chain'), 'pairing is'),
+  'travel none': (lambda: TimeTravel(DDIM(), 0), 'n >= 1'),
+  'during a solver alone': (lambda: During((0, 1), DDIM()), 'otherwise=solver'),
+  'site': (lambda: LogProb(lambda x, level, given: x, at='here'), 'at is one of'),
+  'site of a classifier': (lambda: Classifier({}, [1.0], NET, at='mu'), 'at is one of'),
+  'energy of the whole batch': (
+    lambda: draw(Energy(lambda x0, given: jnp.sum(x0))),
+    'one number for each example',
+  ),
+  'no terms': (lambda: Combine(()), 'at least one term'),
+  'predicts': (lambda: Denoiser({}, NET, predicts='noise'), 'predicts is one of'),
+  'variance': (lambda: Denoiser({}, NET, variance='fixed'), 'variance is one of'),
+  'loss kind': (lambda: core.DenoiserLoss(Denoiser({}, NET), PROCESS, kind='l2'), 'kind is one of'),
+  'regressor': (lambda: Regressor(VARIABLES, np.nan, 1.0, NET), 'Regressor.target'),
+}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_is_refused_with_the_right_call(name):
+  call, message = CASES[name]
+  with pytest.raises(ValueError, match=message):
+    call()
+
+
+class Three:
+  """A network of three channels."""
+
+  def apply(self, variables, x, t, cond=None):
+    return x
+
+
+def test_a_learned_variance_needs_its_channels():
+  with pytest.raises(ValueError, match="variance='small'"):
+    draw(denoiser=Denoiser({}, Three()))
+  small = Denoiser({}, Three(), variance='small')
+  assert jax.eval_shape(lambda keys: draw(denoiser=small, keys=keys), KEYS).shape == (4, 2)
+
+
+def test_an_image_that_the_unet_cannot_halve():
+  net = zsi.UNet(width=32, mults=(1, 1, 1), blocks=1, attend=(), out=6)
+  variables = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1))
+  variables = jax.tree.map(lambda a: jnp.zeros(a.shape), variables)
+  with pytest.raises(ValueError, match='4'):
+    draw(denoiser=Denoiser(variables, net), shape=(10, 10, 3))

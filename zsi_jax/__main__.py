@@ -1,0 +1,7 @@
+"""`python -m zsi_jax` is `zsi`."""
+
+import sys
+
+from zsi_jax.main import cli
+
+sys.exit(cli())

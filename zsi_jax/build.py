@@ -1,0 +1,215 @@
+"""Names to objects: the only file that knows the names in a file and the classes they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from zsi_jax.core import (
+  Classifier,
+  Denoiser,
+  Process,
+  cosine,
+  linear,
+  sample,
+  sample_by,
+  scaled_linear,
+)
+from zsi_jax.io import convert as conversion
+from zsi_jax.io import weights
+from zsi_jax.io.errors import WeightsError
+from zsi_jax.io.images import grid
+from zsi_jax.io.infer import infer
+from zsi_jax.nets import DiT, Encoder, Spectral, UNet
+
+NETS: dict[str, Any] = {'unet': UNet, 'encoder': Encoder, 'dit': DiT}
+SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
+  'cosine': cosine,
+  'linear': linear,
+  'scaled_linear': scaled_linear,
+}
+STEPS = 250  # what the papers sample with
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Model:
+  """What a notebook draws with: `sample(keys, m.process, m.denoiser, guidance, shape=m.shape)`."""
+
+  denoiser: Denoiser | None
+  classifier: dict[str, Classifier]
+  process: Process
+  shape: tuple[int, int, int]
+  config: dict[str, Any]  # by part: its architecture, process and source
+
+  def __repr__(self) -> str:
+    parts = ', '.join(f'{k}: {v.net.classes} classes' for k, v in self.classifier.items())
+    return f'Model({self.denoiser}, classifier={{{parts}}}, {self.process}, shape={self.shape})'
+
+
+def keys(seed: int, n: int) -> jax.Array:
+  """n typed keys, one for each example; the first m of them are keys(seed, m)."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(n))
+
+
+def betas(schedule: str, T: int) -> np.ndarray:
+  if schedule not in SCHEDULES:
+    raise ValueError(f'schedule is one of {tuple(SCHEDULES)}, not {schedule!r}')
+  return SCHEDULES[schedule](T)
+
+
+def network(found: Mapping[str, Any]) -> Any:
+  """The module of an inferred architecture."""
+  kind = NETS[found['net']]
+  fields = {f.name for f in dataclasses.fields(kind)} - {'parent', 'name'}
+  given = {k: v for k, v in found.items() if k in fields}
+  match found.get('spectral'):
+    case 'peer':
+      given['spectral'] = Spectral.peer(found.get('lipschitz', 0.5))
+    case 'paper':
+      given['spectral'] = Spectral()
+  return kind(**given)
+
+
+def side(found: Mapping[str, Any]) -> tuple[int, int, int]:
+  """(H, W, C) of the images of an architecture."""
+  if not found.get('size'):
+    raise WeightsError(
+      f'the image size of a {found["net"]} with mults={found["mults"]} is not known: say size=64'
+    )
+  return found['size'], found['size'], found.get('channels', 3)
+
+
+def abstract(found: Mapping[str, Any]) -> Any:
+  """Shapes of the variables of an inferred architecture; nothing is allocated."""
+  net, image = network(found), jnp.zeros((1, *side(found)))
+  cond = (jnp.zeros(1, int),) if found.get('labels') else ()
+  return jax.eval_shape(net.init, jax.random.key(0), image, jnp.zeros(1), *cond)
+
+
+def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options: Any) -> str:
+  """Weights from PyTorch to safetensors that know their network; what its header says, to read."""
+  told = conversion.convert(src, dst, force=force, check=abstract, **options)
+  lines = [f'{dst}: {told["kind"]}']
+  lines += [f'  {k} = {v}' for k, v in (told['architecture'] | told['process']).items()]
+  if told['assumed']:
+    assumed = ', '.join(told['assumed'])
+    lines.append(f'  assumed, since no weight tells: {assumed} (say key=value to change one)')
+  return '\n'.join([*lines, *(f'  note: {note}' for note in told['notes'])])
+
+
+def load(
+  *paths: str | Path, steps: int | None = None, null: int | None = None, **options: Any
+) -> Model:
+  """A denoiser and any number of classifiers from weights files, or from a folder of them.
+
+  A classifier is called by the name of its file. `options` (heads, T, schedule, classes, size, ...)
+  say what a PyTorch file cannot; each goes to the files that know it. `null` is the label row of
+  "no condition".
+  """
+  files = [file for path in paths for file in listed(Path(path).expanduser())]
+  if not files:
+    raise ValueError("load needs a weights file: zsi.load('unet.safetensors', 'smile.safetensors')")
+  parts: dict[str, Any] = {}
+  unknown = set(options)
+  for file in files:
+    found, variables, used = read(file, options)
+    unknown -= used
+    name = 'denoiser' if found['net'] != 'encoder' else file.stem
+    if name in parts:
+      raise WeightsError(
+        f'{file}: there is a {name} already, from {parts[name][2]}; load one at a time'
+      )
+    parts[name] = found, variables, file
+  if unknown:
+    names = [file.name for file in files]
+    raise ValueError(f'no file of {names} knows the option {sorted(unknown)[0]!r}')
+  return assemble(parts, steps, null)
+
+
+def assemble(parts: Mapping[str, Any], steps: int | None, null: int | None) -> Model:
+  """A model whose parts share their process and image shape; the denoiser, if any, says which."""
+  found, _, file = parts.get('denoiser') or next(iter(parts.values()))
+  denoiser, classifiers = None, {}
+  for name, (own, variables, other) in parts.items():
+    for what, of in {'process': chain, 'image shape': side}.items():
+      if of(found) != of(own):
+        raise WeightsError(
+          f'{file} has {what} {of(found)}, {other} has {of(own)}: they cannot guide each other'
+        )
+    if name == 'denoiser':
+      predicts = 'learned' if own['out'] == 2 * side(own)[2] else 'small'
+      denoiser = Denoiser(variables, network(own), null, variance=predicts)
+    else:
+      net = network(own)
+      classifiers[name] = Classifier(variables, np.zeros(net.classes), net, name=name)
+  schedule, T = chain(found)
+  process = Process.make(betas(schedule, T), min(STEPS, T) if steps is None else steps)
+  config = {name: {**own, 'file': other.name} for name, (own, _, other) in parts.items()}
+  return Model(denoiser, classifiers, process, side(found), config)
+
+
+def chain(found: Mapping[str, Any]) -> tuple[str, int]:
+  return found['schedule'], found['T']
+
+
+def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, set[str]]:
+  """(architecture, variables, the options that this file knows)."""
+  arrays, facts = weights.read(file)
+  known = dict(options)
+  if (K := known.pop('classes', None)) is not None and 'out.2.c_proj.weight' in arrays:
+    arrays = weights.slice_head(arrays, K, file=file)
+  plain = infer(arrays, file=file, header=facts['header'])
+  known = {k: v for k, v in known.items() if k in plain}
+  found = infer(arrays, file=file, header=facts['header'], **known)
+  variables = weights.fill(abstract(found), arrays, file=file)
+  used = set(known) | ({'classes'} if found['net'] == 'encoder' else set())
+  return found, jax.tree.map(jnp.asarray, variables), used
+
+
+def listed(path: Path) -> list[Path]:
+  if not path.is_dir():
+    return [path]
+  files = sorted(path.glob('*.safetensors'))
+  if not files:
+    raise WeightsError(
+      f'{path}: no *.safetensors here; zsi convert SRC DST makes them from PyTorch files'
+    )
+  return files
+
+
+def draw(
+  m: Model,
+  n: int = 16,
+  guidance: Any = None,
+  solver: Any = None,
+  *,
+  seed: int = 0,
+  given: Any = None,
+  progress: bool = False,
+) -> jax.Array:
+  """n images of a model in [-1, 1]: `sample` with what the model knows, from keys(seed, n)."""
+  if m.denoiser is None:
+    raise ValueError(f'this model has classifiers only ({list(m.classifier)}): load a denoiser too')
+  args = keys(seed, n), m.process, m.denoiser, guidance, solver
+  if not progress:
+    images: jax.Array = sample(*args, shape=m.shape, given=given)
+    return images
+  every = max(2, len(m.process) // 20)
+  return last(sample_by(every, *args, shape=m.shape, given=given, progress=True))
+
+
+def last(items: Iterator[Any]) -> Any:
+  return functools.reduce(lambda _, item: item, items)
+
+
+def show(images: Any, columns: int | None = None) -> Image.Image:
+  """Images [N, H, W, C] in [-1, 1] as one picture, which a notebook displays."""
+  return grid(images, columns)

@@ -1,6 +1,6 @@
 """The closed-form mixture, drawn: unguided, one-sided and multi-guided histograms in one picture.
 
-  python -m bench.mixture --out runs/demo
+python -m bench.mixture --out runs/demo
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def draws() -> dict[str, np.ndarray]:
 
 
 def aimed() -> tuple[np.ndarray, np.ndarray]:
-  """What was asked for, and the class probability of what came, for modes within the stable range."""
+  """What was asked for, and the class probability of what came, within the stable range."""
   broad, process = Mixture(0.5, 0.3), Process.make(cosine(4000), 250)
   asked = np.linspace(0.05, 0.95, 1000, dtype=np.float32)
   term = guided(broad, Aim(strength=40.0))
@@ -53,13 +53,17 @@ def picture(found: dict[str, np.ndarray], asked: np.ndarray, got: np.ndarray) ->
   plt.rcParams.update({'font.size': 9, 'axes.edgecolor': MUTED, 'text.color': INK})
   figure, axes = plt.subplots(1, 4, figsize=(13, 2.9), layout='constrained')
   bins = np.linspace(-1.3, 1.3, 79)
-  density = np.exp(-0.5 * ((bins[:, None] - [-0.7, 0.7]) / 0.15) ** 2).sum(1) / (2 * 0.15 * np.sqrt(2 * np.pi))
+  density = np.exp(-0.5 * ((bins[:, None] - [-0.7, 0.7]) / 0.15) ** 2).sum(1) / (
+    2 * 0.15 * np.sqrt(2 * np.pi)
+  )
   for ax, (title, x) in zip(axes, found.items(), strict=False):
     ax.axvspan(-0.3, 0.3, color='#f3ece4', zorder=0)
     ax.hist(x, bins, density=True, color=FOUND if 'multi' in title else SEEN)
     ax.plot(bins, density, color=INK, lw=1, label='training data')
     share = np.mean(np.abs(x) < 0.3)
-    ax.set(title=title, xlabel=f'x      (share of |x| < .3: {share:.3f})', yticks=[], xlim=(-1.3, 1.3))
+    ax.set(
+      title=title, xlabel=f'x      (share of |x| < .3: {share:.3f})', yticks=[], xlim=(-1.3, 1.3)
+    )
   axes[0].legend(frameon=False, loc='upper center', fontsize=8)
   ax = axes[len(found)]
   ax.plot([0, 1], [0, 1], color=MUTED, lw=1)

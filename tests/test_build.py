@@ -86,7 +86,9 @@ def test_slicing_the_head_is_slicing_the_logits():
 
 
 def test_a_class_conditional_denoiser_needs_its_row():
-  m = zsi.load(GOLDEN / 'unet_cond.pt', T=4000, size=16, head_width=16, new_order=True, steps=2, null=2)
+  m = zsi.load(
+    GOLDEN / 'unet_cond.pt', T=4000, size=16, head_width=16, new_order=True, steps=2, null=2
+  )
   assert zsi.draw(m, 1).shape == (1, 16, 16, 3)
   bare = zsi.load(GOLDEN / 'unet_cond.pt', T=4000, size=16, head_width=16, new_order=True, steps=2)
   with pytest.raises(ValueError, match='cond'):
@@ -113,7 +115,13 @@ def test_files_that_do_not_fit_are_refused(folder, tmp_path):
   extra = saved(arrays | {'ema.decay': np.ones(1, np.float32)}, 'extra.safetensors')
   refused(lambda: zsi.load(extra, **TOLD), 'extra.safetensors', 'ema.decay')
   wrong = saved(arrays | {name: np.zeros((32, 31, 3, 3), np.float32)}, 'wrong.safetensors')
-  refused(lambda: zsi.load(wrong, **TOLD), 'wrong.safetensors', re.escape(name), r'\[32, 32, 3, 3\]', r'\[32, 31, 3, 3\]')
+  refused(
+    lambda: zsi.load(wrong, **TOLD),
+    'wrong.safetensors',
+    re.escape(name),
+    r'\[32, 32, 3, 3\]',
+    r'\[32, 31, 3, 3\]',
+  )
   nan = saved(arrays | {name: np.full((32, 32, 3, 3), np.nan, np.float32)}, 'nan.safetensors')
   refused(lambda: zsi.load(nan, **TOLD), 'nan.safetensors', re.escape(name))
   cut = tmp_path / 'cut.pt'
@@ -122,9 +130,18 @@ def test_files_that_do_not_fit_are_refused(folder, tmp_path):
 
 
 def test_models_that_do_not_belong_together_are_refused(folder, tmp_path):
-  zsi.convert(GOLDEN / 'encoder.pt', tmp_path / 'other.safetensors', classes=2, T=1000, schedule='linear')
-  refused(lambda: zsi.load(folder / 'unet.safetensors', tmp_path / 'other.safetensors'), 'process', 'linear', 'cosine')
-  refused(lambda: zsi.load(folder / 'unet.safetensors', GOLDEN / 'unet.pt', **TOLD), 'denoiser already')
+  zsi.convert(
+    GOLDEN / 'encoder.pt', tmp_path / 'other.safetensors', classes=2, T=1000, schedule='linear'
+  )
+  refused(
+    lambda: zsi.load(folder / 'unet.safetensors', tmp_path / 'other.safetensors'),
+    'process',
+    'linear',
+    'cosine',
+  )
+  refused(
+    lambda: zsi.load(folder / 'unet.safetensors', GOLDEN / 'unet.pt', **TOLD), 'denoiser already'
+  )
 
 
 def test_wrong_calls_of_load_and_draw(folder, tmp_path):
@@ -136,13 +153,18 @@ def test_wrong_calls_of_load_and_draw(folder, tmp_path):
   refused(lambda: zsi.load(folder, steps=5000), '5000')
   m = zsi.load(folder / 'smile.safetensors')
   refused(lambda: zsi.draw(m), 'classifiers only')
-  refused(lambda: zsi.convert(GOLDEN / 'unet.pt', folder / 'unet.safetensors', **TOLD), 'force|overwrite|exists')
+  refused(
+    lambda: zsi.convert(GOLDEN / 'unet.pt', folder / 'unet.safetensors', **TOLD),
+    'force|overwrite|exists',
+  )
   assert issubclass(WeightsError, ValueError)
 
 
 @pytest.mark.parametrize('width, mults', [(128, (1, 2, 3, 4))])
 def test_the_published_sizes_build_without_memory(width, mults):
-  found = dict(net='unet', width=width, mults=mults, blocks=3, attend=(4, 8), heads=4, out=6, size=64)
+  found = dict(
+    net='unet', width=width, mults=mults, blocks=3, attend=(4, 8), heads=4, out=6, size=64
+  )
   tree = build.abstract(found)
   assert sum(a.size for a in jax.tree.leaves(tree)) == 121_063_942
 

@@ -44,6 +44,7 @@ LOOPS = {
   'core/compose.py': 'n repeats of one row: time travel and the Langevin corrector',
   'core/losses.py': 'writes a batch into the loss history of importance sampling',
   'core/merge.py': 'projected gradient of a merge, within one row',
+  'nets/spectral.py': 'power iteration of spectral norm',
 }
 DISTRIBUTIONS = {  # imported name: distribution, where they differ
   'PIL': 'pillow',

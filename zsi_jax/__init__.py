@@ -1,4 +1,4 @@
-"""Zero-shot interpolation with diffusion models in JAX. `import zsi_jax as zsi`; nothing loads before use."""
+"""Zero-shot interpolation with diffusion models in JAX: `import zsi_jax as zsi`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 __version__ = '0.1.0'
 
-_ROOMS = {
-  'zsi_jax.build': ('Model', 'convert', 'draw', 'keys', 'load', 'show'),
-  'zsi_jax.core': (
-    'Aim', 'Ancestral', 'Blend', 'CAGrad', 'Classifier', 'ClassifierLoss', 'Clip', 'Combine', 'Contrast', 'DDIM',
-    'DDNM', 'DPMSolverPP', 'Denoiser', 'DenoiserLoss', 'During', 'Energy', 'Field', 'From', 'Guidance', 'Heun',
-    'Importance', 'Landing', 'Langevin', 'Level', 'LogProb', 'Lookahead', 'Mean', 'Mix', 'Move', 'Nothing', 'PCGrad',
-    'Pairs', 'Prediction', 'Process', 'Regressor', 'RegressorLoss', 'ReverseDiffusion', 'Rms', 'Scale', 'Score',
-    'Solver', 'Step', 'Sum', 'TimeTravel', 'Times', 'cfg', 'cosine', 'linear', 'sample', 'sample_by',
-    'scaled_linear', 'spaced', 'strided',
-  ),
-  'zsi_jax.nets': ('DiT', 'Encoder', 'Spectral', 'UNet'),
-}  # fmt: skip
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_ROOMS = {  # a name loads its room on first use
+  'zsi_jax.build': 'Model convert draw keys load normalised show',
+  'zsi_jax.core': """
+    Aim Ancestral Blend CAGrad Classifier ClassifierLoss Clip Combine Contrast DDIM DDNM Denoiser
+    DenoiserLoss DPMSolverPP During Energy Field From Guidance Heun Importance Landing Langevin
+    Level LogProb Lookahead Mean Mix Move Nothing Pairs PCGrad Prediction Process Regressor
+    RegressorLoss ReverseDiffusion Rms Scale Score Solver Step Sum Times TimeTravel Tree cfg cosine
+    linear sample sample_by scaled_linear spaced strided
+  """,
+  'zsi_jax.nets': 'DiT Encoder Spectral UNet',
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = ['__version__', *sorted(_ROOM_OF)]
 
 

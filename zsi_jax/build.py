@@ -27,8 +27,8 @@ from zsi_jax.io import convert as conversion
 from zsi_jax.io import weights
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.images import grid
-from zsi_jax.io.infer import infer
-from zsi_jax.nets import DiT, Encoder, Spectral, UNet
+from zsi_jax.io.infer import infer, kind
+from zsi_jax.nets import DiT, Encoder, Spectral, UNet, collect
 
 NETS: dict[str, Any] = {'unet': UNet, 'encoder': Encoder, 'dit': DiT}
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
@@ -67,15 +67,15 @@ def betas(schedule: str, T: int) -> np.ndarray:
 
 def network(found: Mapping[str, Any]) -> Any:
   """The module of an inferred architecture."""
-  kind = NETS[found['net']]
-  fields = {f.name for f in dataclasses.fields(kind)} - {'parent', 'name'}
+  module = NETS[found['net']]
+  fields = {f.name for f in dataclasses.fields(module)} - {'parent', 'name'}
   given = {k: v for k, v in found.items() if k in fields}
   match found.get('spectral'):
     case 'peer':
       given['spectral'] = Spectral.peer(found.get('lipschitz', 0.5))
     case 'paper':
       given['spectral'] = Spectral()
-  return kind(**given)
+  return module(**given)
 
 
 def side(found: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -88,10 +88,15 @@ def side(found: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def abstract(found: Mapping[str, Any]) -> Any:
-  """Shapes of the variables of an inferred architecture; nothing is allocated."""
-  net, image = network(found), jnp.zeros((1, *side(found)))
-  cond = (jnp.zeros(1, int),) if found.get('labels') else ()
-  return jax.eval_shape(net.init, jax.random.key(0), image, jnp.zeros(1), *cond)
+  """Shapes of an architecture's variables, and its constants; nothing is allocated."""
+  net = network(found)
+  # A U-Net has the same weights at any size; the smallest one is quick to trace.
+  size = 2 ** (len(found['mults']) - 1) if found['net'] == 'unet' else found['size']
+  image = jax.ShapeDtypeStruct((1, size, size, found.get('channels', 3)), jnp.float32)
+  t = jax.ShapeDtypeStruct((1,), jnp.float32)
+  cond = (jax.ShapeDtypeStruct((1,), int),) if found.get('labels') else ()
+  tree = dict(jax.eval_shape(net.init, jax.random.key(0), image, t, *cond))
+  return tree | ({'constants': net.constants()} if hasattr(net, 'constants') else {})
 
 
 def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options: Any) -> str:
@@ -111,8 +116,8 @@ def load(
   """A denoiser and any number of classifiers from weights files, or from a folder of them.
 
   A classifier is called by the name of its file. `options` (heads, T, schedule, classes, size, ...)
-  say what a PyTorch file cannot; each goes to the files that know it. `null` is the label row of
-  "no condition".
+  say what a PyTorch file cannot, or change what may be changed (dtype); each goes to the files that
+  know it. `null` is the label row of "no condition".
   """
   files = [file for path in paths for file in listed(Path(path).expanduser())]
   if not files:
@@ -163,15 +168,15 @@ def chain(found: Mapping[str, Any]) -> tuple[str, int]:
 def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, set[str]]:
   """(architecture, variables, the options that this file knows)."""
   arrays, facts = weights.read(file)
-  known = dict(options)
-  if (K := known.pop('classes', None)) is not None and 'out.2.c_proj.weight' in arrays:
+  fields = {f.name for f in dataclasses.fields(NETS[kind(arrays, file=file)])}
+  known = {k: v for k, v in options.items() if k in fields | {'schedule', 'T', 'size', 'lipschitz'}}
+  if (K := known.pop('classes', None)) is not None:
     arrays = weights.slice_head(arrays, K, file=file)
-  plain = infer(arrays, file=file, header=facts['header'])
-  known = {k: v for k, v in known.items() if k in plain}
+  dtype = known.pop('dtype', jnp.float32)
   found = infer(arrays, file=file, header=facts['header'], **known)
   variables = weights.fill(abstract(found), arrays, file=file)
-  used = set(known) | ({'classes'} if found['net'] == 'encoder' else set())
-  return found, jax.tree.map(jnp.asarray, variables), used
+  variables.pop('constants', None)
+  return found | {'dtype': dtype}, jax.tree.map(jnp.asarray, variables), fields | set(known)
 
 
 def listed(path: Path) -> list[Path]:
@@ -183,6 +188,13 @@ def listed(path: Path) -> list[Path]:
       f'{path}: no *.safetensors here; zsi convert SRC DST makes them from PyTorch files'
     )
   return files
+
+
+def normalised(part: Any, how: Spectral, key: jax.Array) -> Any:
+  """A denoiser or classifier under spectral norm at sampling only; `key` starts its u and v."""
+  params = part.variables['params']
+  variables = {'params': params, 'spectral': collect(how, params, key)}
+  return part.replace(net=part.net.clone(spectral=how), variables=variables)
 
 
 def draw(

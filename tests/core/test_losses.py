@@ -55,8 +55,13 @@ def params(off):
 @pytest.mark.parametrize('predicts', ['eps', 'x0', 'v'])
 def test_the_exact_denoiser_is_the_minimum(predicts):
   """E |target - f|^2 = its minimum + off^2: the loss of a constant error is that error squared."""
-  loss = DenoiserLoss(Denoiser(None, Exact(predicts), predicts=predicts, variance='small'), PROCESS, kind='simple')
-  at = lambda off: float(loss(params(off), batch(), KEYS)[0])  # noqa: E731
+  loss = DenoiserLoss(
+    Denoiser(None, Exact(predicts), predicts=predicts, variance='small'), PROCESS, kind='simple'
+  )
+
+  def at(off):
+    return float(loss(params(off), batch(), KEYS)[0])
+
   assert at(0.3) - at(0.0) == pytest.approx(0.09, abs=0.02)
   assert at(-0.3) - at(0.0) == pytest.approx(0.09, abs=0.02)
   slope = jax.grad(lambda p: loss(p, batch(), KEYS)[0])(params(0.0))['params']['off']
@@ -64,7 +69,10 @@ def test_the_exact_denoiser_is_the_minimum(predicts):
 
 
 def test_parametrisations_read_the_same_prediction():
-  x, level = jax.random.normal(jax.random.key(0), (5, 1, 1, 1)), PROCESS[jnp.array([0, 3, 50, 150, 199])]
+  x, level = (
+    jax.random.normal(jax.random.key(0), (5, 1, 1, 1)),
+    PROCESS[jnp.array([0, 3, 50, 150, 199])],
+  )
   preds = []
   for predicts in ('eps', 'x0', 'v'):
     den = Denoiser(params(0.0), Exact(predicts), predicts=predicts, variance='small')
@@ -81,16 +89,22 @@ def test_parametrisations_read_the_same_prediction():
 
 def test_variances_are_the_posterior_beta_and_between():
   x, level = jnp.ones((1, 1, 1, 1)), PROCESS[50]
-  logvar = lambda variance, c: Denoiser(params(0.0), Exact(channels=c), variance=variance)(x, level).logvar  # noqa: E731
-  np.testing.assert_allclose(logvar('small', 1), level.logvar_min, rtol=1e-6)
-  np.testing.assert_allclose(logvar('large', 2), level.logvar_max, rtol=1e-6)
-  np.testing.assert_allclose(logvar('learned', 2), level.logvar_min, rtol=1e-6)
-  np.testing.assert_allclose(level.logvar(jnp.zeros(1)), (level.logvar_min + level.logvar_max) / 2, rtol=1e-6)
+  middle = (level.logvar_min + level.logvar_max) / 2
+  for variance, channels, expected in (
+    ('small', 1, level.logvar_min),
+    ('large', 2, level.logvar_max),
+    ('learned', 2, level.logvar_min),
+  ):
+    denoiser = Denoiser(params(0.0), Exact(channels=channels), variance=variance)
+    np.testing.assert_allclose(denoiser(x, level).logvar, expected, rtol=1e-6)
+  np.testing.assert_allclose(level.logvar(jnp.zeros(1)), middle, rtol=1e-6)
 
 
 def test_hybrid_is_simple_plus_the_bound():
   den = Denoiser(None, Exact(channels=2))
-  losses = {k: DenoiserLoss(den, PROCESS, kind=k) for k in ('simple', 'hybrid', 'hybrid_paper', 'vlb')}
+  losses = {
+    k: DenoiserLoss(den, PROCESS, kind=k) for k in ('simple', 'hybrid', 'hybrid_paper', 'vlb')
+  }
   metrics = {k: loss(params(0.1), batch(), KEYS)[1][0] for k, loss in losses.items()}
   simple, vb = metrics['simple']['loss'], metrics['vlb']['loss']
   np.testing.assert_allclose(metrics['hybrid']['loss'], simple + vb, rtol=1e-5)
@@ -117,7 +131,9 @@ def test_discretized_pixels_are_a_distribution():
   for mean, std in ((0.0, 0.2), (-0.95, 0.05), (0.9, 0.4)):
     logp = discretized(pixels, jnp.float32(mean), jnp.float32(2 * np.log(std)))
     assert jnp.sum(jnp.exp(logp)) == pytest.approx(1, abs=2e-3)
-    exact = norm.cdf((pixels[128] + 1 / 255 - mean) / std) - norm.cdf((pixels[128] - 1 / 255 - mean) / std)
+    exact = norm.cdf((pixels[128] + 1 / 255 - mean) / std) - norm.cdf(
+      (pixels[128] - 1 / 255 - mean) / std
+    )
     if exact > 1e-4:
       assert jnp.exp(logp[128]) == pytest.approx(exact, rel=0.02)
 
@@ -127,13 +143,18 @@ def test_noise_belongs_to_the_example():
   loss = DenoiserLoss(Denoiser(None, Exact(), variance='small'), PROCESS, kind='simple')
   whole = loss(params(0.1), batch(64), KEYS[:64])[1][0]['loss']
   image = batch(64)['image']
-  parts = [loss(params(0.1), {'image': image[s]}, KEYS[s])[1][0]['loss'] for s in (slice(0, 32), slice(32, 64))]
+  parts = [
+    loss(params(0.1), {'image': image[s]}, KEYS[s])[1][0]['loss']
+    for s in (slice(0, 32), slice(32, 64))
+  ]
   np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5)
 
 
 def test_times_are_drawn_as_stated():
   rows, weights = Times().draw(KEYS, 200)
-  assert np.abs(np.histogram(rows, 10, (0, 200))[0] / 4096 - 0.1).max() < 0.02 and np.all(weights == 1)
+  assert np.abs(np.histogram(rows, 10, (0, 200))[0] / 4096 - 0.1).max() < 0.02 and np.all(
+    weights == 1
+  )
   rows, _ = Times(0.25, 0.5).draw(KEYS, 200)
   assert (rows.min(), rows.max()) == (50, 99)
   rows, _ = Times(power=2.0).draw(KEYS, 200)

@@ -1,4 +1,4 @@
-"""Each row of the table 'needed -> expression', executed as it stands in the README and the docs."""
+"""Each row of the table 'needed -> expression', executed as it stands in the README."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,9 @@ class Conditional:
   def apply(self, variables, x, t, cond=None):
     ab = jnp.asarray(np.cumprod(1 - cosine(4000)), x.dtype)[t.astype(int)]
     one = jnp.zeros_like(t)
-    level = PROCESS[0].replace(alpha=jnp.sqrt(ab), sigma=jnp.sqrt(1 - ab), logvar_min=one, logvar_max=one)
+    level = PROCESS[0].replace(
+      alpha=jnp.sqrt(ab), sigma=jnp.sqrt(1 - ab), logvar_min=one, logvar_max=one
+    )
     return MIXTURE(x, level, cond).eps
 
 
@@ -66,6 +68,10 @@ a, b, c = (Energy(identity_to, name=n) for n in 'abc')
 s, solver = Ancestral(inject='sample'), Ancestral(inject='sample')
 w, K = 0.1, 3
 
+one_third = (1 + w) / K
+ahead = Lookahead(Ancestral(inject='sample'), then=0.01 * b)
+abc = (0.01 * a, 0.01 * b, 0.01 * c)
+
 ROWS = {
   'classifier guidance': lambda: dict(guidance=Classifier(v, [0.0, 30.0], net)),
   'multi-guidance': lambda: dict(guidance=Classifier(v, [30.0, 30.0], net)),
@@ -78,25 +84,30 @@ ROWS = {
   'blend': lambda: dict(guidance=Classifier(v, Blend(30.0), net)),
   'CFG': lambda: dict(denoiser=Mix(den, cfg(w)).shared([2, 1])),
   "the peer's CFG": lambda: dict(
-    denoiser=Mix(den, [-w, (1 + w) / K, (1 + w) / K, (1 + w) / K], variance='mixed'), given={'conds': FOUR}
+    denoiser=Mix(den, [-w, one_third, one_third, one_third], variance='mixed'),
+    given={'conds': FOUR},
   ),
-  "CFG of the peer's, shared": lambda: dict(denoiser=Mix(den, [-w, (1 + w) / 2, (1 + w) / 2]).shared([2, 0, 1])),
+  "the peer's CFG, shared": lambda: dict(
+    denoiser=Mix(den, [-w, (1 + w) / 2, (1 + w) / 2]).shared([2, 0, 1])
+  ),
   'multi-CFG': lambda: dict(denoiser=Mix(den, [-1.5, -1.5, 2.0, 2.0]), given={'conds': FOUR}),
   'contrast': lambda: dict(guidance=w * Contrast(den, 1), solver=Ancestral(inject='eps')),
   'energy': lambda: dict(guidance=Energy(identity_to)),
   'energies': lambda: dict(guidance=a + b + c, solver=s),
-  "FreeDoM's text step": lambda: dict(guidance=Rms(Energy(identity_to), 0.02), solver=Ancestral(inject='eps')),
-  'Z-Magic, two conditions': lambda: dict(guidance=0.01 * a, solver=Lookahead(Ancestral(inject='sample'), then=0.01 * b)),
-  'Z-Magic, n conditions': lambda: dict(
-    solver=Pairs(solver, (0.01 * a, 0.01 * b, 0.01 * c), pairing='star', merge=CAGrad(0.5))
+  "FreeDoM's text step": lambda: dict(
+    guidance=Rms(Energy(identity_to), 0.02), solver=Ancestral(inject='eps')
   ),
-  'three ordered pairs': lambda: dict(solver=Pairs(solver, (0.01 * a, 0.01 * b, 0.01 * c), pairing='pairs')),
+  'Z-Magic, two conditions': lambda: dict(guidance=0.01 * a, solver=ahead),
+  'Z-Magic, n conditions': lambda: dict(
+    solver=Pairs(solver, abc, pairing='star', merge=CAGrad(0.5))
+  ),
+  'three ordered pairs': lambda: dict(solver=Pairs(solver, abc, pairing='pairs')),
   'in a range': lambda: dict(guidance=During(t=(200, 1000), then=a)),
   'a sum in a range': lambda: dict(guidance=During((200, 1000), a + b)),
   'time travel in a range': lambda: dict(
     guidance=a, solver=During(t=(500, 800), then=TimeTravel(s, 10), otherwise=s)
   ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize('name', ROWS)

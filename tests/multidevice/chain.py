@@ -52,7 +52,9 @@ def main() -> None:
 
     def draw(batch, place, run=run):
       parts = [
-        jax.device_put(jax.tree.map(lambda a, s=s: a[s : s + batch], (zsi.keys(0, N), given)), place)
+        jax.device_put(
+          jax.tree.map(lambda a, s=s: a[s : s + batch], (zsi.keys(0, N), given)), place
+        )
         for s in range(0, N, batch)
       ]
       program = run.lower(*parts[0]).compile()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.nets.made import drawn, normal
 from zsi_jax.io import weights
 from zsi_jax.nets import Encoder, UNet
 
@@ -52,14 +53,6 @@ def answer(net, name, golden):
 
 def published(name, golden):
   return golden[name].transpose(0, 2, 3, 1) if golden[name].ndim == 4 else golden[name]
-
-
-def noisy(variables, seed=0):
-  """Weights that are zero at the start would hide what stands before them."""
-  leaves, tree = jax.tree.flatten(variables)
-  keys = jax.random.split(jax.random.key(seed), len(leaves))
-  moved = [v + 0.05 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-  return jax.tree.unflatten(tree, moved)
 
 
 @pytest.mark.parametrize('name', NETS)
@@ -120,7 +113,7 @@ def fake(net, size):
 
 def test_a_fresh_unet_predicts_nothing_and_its_weights_are_pytorchs():
   net = TINY
-  x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+  x = normal(2, 8, 8, 3)
   variables = jax.jit(net.init)(jax.random.key(0), x, jnp.zeros(2))
   assert not jax.jit(net.apply)(variables, x, jnp.ones(2)).any()
   block = variables['params']['middle_block.0']
@@ -134,8 +127,8 @@ def test_a_fresh_unet_predicts_nothing_and_its_weights_are_pytorchs():
 
 def test_rematerialised_blocks_have_the_same_gradient():
   net = TINY
-  x, t = jax.random.normal(jax.random.key(0), (1, 8, 8, 3)), jnp.ones(1)
-  variables = noisy(jax.jit(net.init)(jax.random.key(1), x, t))
+  x, t = normal(1, 8, 8, 3), np.ones(1, np.float32)
+  variables = drawn(net, x, t)
 
   def grad(net):
     tree = jax.jit(jax.grad(lambda v: (net.apply(v, x, t) ** 2).sum()))(variables)
@@ -150,9 +143,9 @@ def test_rematerialised_blocks_have_the_same_gradient():
 def test_every_derivative_that_guidance_takes():
   """Forward and reverse mode agree, and jvp of grad is the difference quotient of grad."""
   net = Encoder(8, width=32, mults=(1,), blocks=0, attend=(), head_width=16, classes=3)
-  x, v = jax.random.normal(jax.random.key(0), (2, 1, 8, 8, 3))
-  t = jnp.ones(1)
-  variables = noisy(jax.jit(net.init)(jax.random.key(1), x, t))
+  x, v = normal(2, 1, 8, 8, 3)
+  t = np.ones(1, np.float32)
+  variables = drawn(net, x, t)
 
   def score(x):
     return jax.nn.log_softmax(net.apply(variables, x, t))[0, :2].sum()
@@ -168,8 +161,8 @@ def test_every_derivative_that_guidance_takes():
 
 def test_dropout_acts_in_training_only():
   net = TINY.clone(dropout=0.5)
-  x, t = jax.random.normal(jax.random.key(0), (1, 8, 8, 3)), jnp.ones(1)
-  variables = noisy(jax.jit(net.init)(jax.random.key(1), x, t))
+  x, t = normal(1, 8, 8, 3), np.ones(1, np.float32)
+  variables = drawn(net, x, t)
   train = jax.jit(lambda key: net.apply(variables, x, t, train=True, rngs={'dropout': key}))
   one, two = (train(jax.random.key(i)) for i in (0, 1))
   assert np.abs(one - two).max() > 0.1

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.nets.made import drawn, normal
 from zsi_jax.nets import DiT
 from zsi_jax.nets.dit import SIZES, positions
 
 TINY = DiT(size=8, patch=2, width=32, depth=1, heads=4, labels=3)
-X = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-T = jnp.array([3.0, 900.0])
-COND = jnp.array([0, 2])
+X = normal(2, 8, 8, 3)
+T = np.array([3.0, 900.0], np.float32)
+COND = np.array([0, 2])
 
 
 def count(net, channels=3):
@@ -59,23 +60,20 @@ def test_positions_say_the_column_first():
 
 
 def test_fresh_blocks_are_the_identity_and_the_answer_is_zero():
+  apply = jax.jit(TINY.apply)
   variables = jax.jit(TINY.init)(jax.random.key(1), X, T, COND)
-  assert not jax.jit(TINY.apply)(variables, X, T, COND).any()
+  assert not apply(variables, X, T, COND).any()
   final = variables['params']['final_layer.linear']
-  final['kernel'] = jax.random.normal(jax.random.key(2), final['kernel'].shape)
-  out = jax.jit(TINY.apply)(variables, X, T, COND)
-  for i in range(TINY.depth):  # whatever is in the blocks, their gates are zero
-    variables['params'][f'blocks.{i}']['mlp.fc1']['kernel'] *= 7
-  np.testing.assert_array_equal(out, jax.jit(TINY.apply)(variables, X, T, COND))
+  final['kernel'] = normal(*final['kernel'].shape)
+  out = apply(variables, X, T, COND)
+  # whatever is in the blocks, their gates are zero
+  variables['params']['blocks.0']['mlp.fc1']['kernel'] *= 7
+  np.testing.assert_array_equal(out, apply(variables, X, T, COND))
   assert out.std() > 0.1
 
 
 def test_bfloat16_stays_near_and_returns_float32():
-  variables = jax.jit(TINY.init)(jax.random.key(1), X, T, COND)
-  leaves, tree = jax.tree.flatten(variables)
-  keys = jax.random.split(jax.random.key(3), len(leaves))
-  noise = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-  variables = jax.tree.unflatten(tree, noise)
+  variables = drawn(TINY, X, T, COND)
   want = jax.jit(TINY.apply)(variables, X, T, COND)
   out = jax.jit(TINY.clone(dtype=jnp.bfloat16).apply)(variables, X, T, COND)
   assert out.dtype == jnp.float32

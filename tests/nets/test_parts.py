@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.nets.made import drawn, normal
 from zsi_jax.nets.attention import AttentionPool, attend
 from zsi_jax.nets.blocks import GroupNorm, double, halve, patches, timestep_embedding
 
-normal = jax.random.normal
-
 
 def test_group_norm_in_float64():
-  x = 3 + 100 * np.asarray(normal(jax.random.key(0), (2, 5, 3, 64)), np.float64)
-  params = {'scale': normal(jax.random.key(1), (64,)), 'bias': normal(jax.random.key(2), (64,))}
+  x = 3 + 100 * np.asarray(normal(2, 5, 3, 64, seed=0), np.float64)
+  params = {'scale': normal(64, seed=1), 'bias': normal(64, seed=2)}
   groups = x.reshape(2, 15, 32, 2)
   want = groups - groups.mean((1, 3), keepdims=True)
   want = want / np.sqrt(groups.var((1, 3), keepdims=True) + 1e-5)
@@ -24,7 +23,7 @@ def test_group_norm_in_float64():
 
 
 def test_group_norm_of_bfloat16_is_computed_in_float32():
-  x = (1000 + normal(jax.random.key(0), (1, 8, 8, 32))).astype(jnp.bfloat16)
+  x = (1000 + normal(1, 8, 8, 32, seed=0)).astype(jnp.bfloat16)
   norm = GroupNorm()
   out = norm.apply(norm.init(jax.random.key(0), x), x)
   np.testing.assert_allclose(
@@ -51,7 +50,7 @@ def softmax(a):
 @pytest.mark.parametrize('new_order', [False, True])
 def test_attention_head_by_head(new_order):
   heads, c, length = 3, 4, 5
-  qkv = np.asarray(normal(jax.random.key(0), (2, length, 3 * heads * c)))
+  qkv = np.asarray(normal(2, length, 3 * heads * c, seed=0))
   want = []
   for h in range(heads):
     part = [(i * heads + h if new_order else h * 3 + i) * c for i in range(3)]
@@ -61,7 +60,7 @@ def test_attention_head_by_head(new_order):
 
 
 def test_attention_moves_with_its_pixels_and_survives_half_precision():
-  qkv = normal(jax.random.key(0), (1, 6, 24))
+  qkv = normal(1, 6, 24, seed=0)
   order = jnp.array([3, 1, 5, 0, 2, 4])
   np.testing.assert_allclose(
     attend(qkv[:, order], 2, False), attend(qkv, 2, False)[:, order], atol=1e-6
@@ -72,18 +71,19 @@ def test_attention_moves_with_its_pixels_and_survives_half_precision():
 
 def test_the_pool_is_blind_to_order_but_for_its_positions():
   pool = AttentionPool(out=3, heads=2)
-  x = normal(jax.random.key(0), (2, 4, 4, 32))
-  variables = pool.init(jax.random.key(1), x)
+  x = normal(2, 4, 4, 32, seed=0)
+  variables = drawn(pool, x)
   turned = x[:, ::-1]
-  assert np.abs(pool.apply(variables, turned) - pool.apply(variables, x)).max() > 1e-3
+  apply = jax.jit(pool.apply)
+  assert np.abs(apply(variables, turned) - apply(variables, x)).max() > 1e-3
   table = variables['params']['positional_embedding']
   assert table.shape == (17, 32)
   variables['params']['positional_embedding'] = jnp.zeros_like(table)
-  np.testing.assert_allclose(pool.apply(variables, turned), pool.apply(variables, x), atol=1e-6)
+  np.testing.assert_allclose(apply(variables, turned), apply(variables, x), atol=1e-6)
 
 
 def test_resizing_and_patches():
-  x = normal(jax.random.key(0), (1, 4, 6, 2))
+  x = normal(1, 4, 6, 2, seed=0)
   np.testing.assert_array_equal(halve(double(x)), x)
   np.testing.assert_array_equal(double(x)[:, 2:4, 4:6], jnp.broadcast_to(x[:, 1, 2], (1, 2, 2, 2)))
   np.testing.assert_array_equal(patches(x, 2)[0, 1, 2].reshape(2, 2, 2), x[0, 2:4, 4:6])

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.nets.made import normal
 from zsi_jax.nets import Encoder, Spectral, collect
 from zsi_jax.nets.blocks import Affine, Conv, Dense, Point, ResBlock
 from zsi_jax.nets.spectral import flat
 
 PAPER, PEER = Spectral(), Spectral.peer(lipschitz=0.5)
 KEY = jax.random.key(0)
-CONV_X = jax.random.normal(jax.random.key(1), (2, 5, 5, 4))
-DENSE_X = jax.random.normal(jax.random.key(2), (2, 12))
+CONV_X = normal(2, 5, 5, 4)
+DENSE_X = normal(2, 12)
 
 
 def top(kernel):
@@ -101,9 +102,9 @@ def test_evaluation_iterates_and_stores_nothing():
 
 def test_the_gradient_holds_u_and_v_but_not_sigma():
   """d<G, L W / s>/dW = L (G - <G, W> u v^T / s) / s."""
-  w = jax.random.normal(KEY, (12, 8))
+  w = jnp.asarray(normal(12, 8))
   u, v = PEER.start(jax.random.key(1), w)
-  g = jax.random.normal(jax.random.key(2), w.shape)
+  g = normal(12, 8, seed=2)
   sigma = u @ w.T @ v
   want = 0.5 * (g - (g * w).sum() / sigma * jnp.outer(v, u)) / sigma
   layer = Dense(8, spectral=Spectral.peer(iterations=0), train=True)
@@ -120,7 +121,7 @@ def test_the_gradient_holds_u_and_v_but_not_sigma():
 def test_a_peer_kernel_that_starts_at_zero_is_never_normalised():
   layer = Conv(6, spectral=PEER, train=True, kernel_init=jax.nn.initializers.zeros)
   variables = made(layer, CONV_X)
-  grown = 7 * jax.random.normal(KEY, variables['params']['kernel'].shape)
+  grown = 7 * normal(3, 3, 4, 6)
   variables['params']['kernel'] = grown
   variables = trained(layer, variables, CONV_X, 5)
   assert not variables['spectral']['u'].any() and not variables['spectral']['v'].any()
@@ -133,7 +134,7 @@ def test_a_paper_kernel_that_starts_at_zero_is_normalised_once_it_has_grown():
   layer = Conv(6, spectral=PAPER, train=True, kernel_init=jax.nn.initializers.zeros)
   variables = trained(layer, made(layer, CONV_X), CONV_X, 3)
   assert not PAPER.weight(variables['params']['kernel'], **variables['spectral']).any()
-  variables['params']['kernel'] = 7 * jax.random.normal(KEY, (3, 3, 4, 6))
+  variables['params']['kernel'] = 7 * normal(3, 3, 4, 6)
   variables = trained(layer, variables, CONV_X, 60)
   kernel = PAPER.weight(variables['params']['kernel'], **variables['spectral'])
   np.testing.assert_allclose(top(kernel), 1, rtol=1e-4)
@@ -172,7 +173,7 @@ def test_collected_u_and_v_normalise_what_was_trained_without(how):
 
 def test_a_training_step_of_a_rematerialised_block_moves_u_and_v():
   block = nn.remat(ResBlock)(32, spectral=PEER, train=True)
-  x, emb = jax.random.normal(KEY, (1, 8, 8, 32)), jax.random.normal(KEY, (1, 8))
+  x, emb = normal(1, 8, 8, 32), normal(1, 8)
   variables = jax.jit(block.init)(KEY, x, emb)
 
   def loss(params):

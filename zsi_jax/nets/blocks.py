@@ -20,7 +20,7 @@ from zsi_jax.nets.conv import conv
 from zsi_jax.nets.spectral import Spectral, normalised
 
 Array = jax.Array
-GROUPS = 32
+GROUPS, FEWEST = 32, 8
 
 
 def fan_uniform(fan: int) -> Callable:
@@ -76,19 +76,23 @@ Dense = Affine
 
 
 class GroupNorm(nn.Module):
-  """(x - mean) / sqrt(var + 1e-5) over 32 groups of channels, in float32, then scale and bias."""
+  """(x - mean) / sqrt(var + 1e-5) over groups of channels, in float32, then scale and bias.
+
+  32 groups, as published; a width that 32 does not divide gets the largest power of two that does.
+  """
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
-    if channels % GROUPS:
+    groups = math.gcd(GROUPS, channels)
+    if groups < FEWEST:
       raise ValueError(
-        f'GroupNorm has {GROUPS} groups and cannot split {channels} channels: take a width whose '
-        f'every width * mult is a multiple of {GROUPS}, e.g. width={GROUPS}, mults=(1, 2)'
+        f'GroupNorm cannot split {channels} channels into {FEWEST} groups or more: take a width '
+        f'whose every width * mult is a multiple of {FEWEST}, e.g. width={GROUPS}, mults=(1, 2)'
       )
     scale = self.param('scale', nn.initializers.ones, (channels,))
     bias = self.param('bias', nn.initializers.zeros, (channels,))
-    h = x.astype(jnp.float32).reshape(x.shape[0], -1, GROUPS, channels // GROUPS)
+    h = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, channels // groups)
     h = h - h.mean((1, 3), keepdims=True)
     h = h * jax.lax.rsqrt((h * h).mean((1, 3), keepdims=True) + 1e-5)
     return h.reshape(x.shape) * scale + bias

@@ -60,8 +60,9 @@ class Spectral:
   def start(self, key: Array, kernel: Array, steps: int = START) -> tuple[Array, Array]:
     """u, v of a kernel: Gaussian directions after `steps` iterations."""
     w = flat(kernel)
-    draw = (jax.random.normal(k, (n,)) for k, n in zip(jax.random.split(key), w.shape, strict=True))
-    return self.iterate(w, *(d / jnp.linalg.norm(d) for d in draw), steps)
+    ends = (jax.random.normal(k, (n,)) for k, n in zip(jax.random.split(key), w.shape, strict=True))
+    u, v = (end / jnp.linalg.norm(end) for end in ends)
+    return self.iterate(w, u, v, steps)
 
   def weight(self, kernel: Array, u: Array, v: Array) -> Array:
     """lipschitz * W / sigma; W where sigma is 0."""
@@ -94,25 +95,20 @@ def normalised(
   module: nn.Module, how: Spectral, kernel: Array, bias: Array, train: bool
 ) -> tuple[Array, Array]:
   """(1) inside a module that owns kernel and bias: u and v live in its 'spectral' collection."""
-
-  def start():
-    return how.start(module.make_rng('params'), kernel)
-
-  if not module.has_variable('spectral', 'u') and not module.is_initializing():
+  starting = module.is_initializing()
+  if not starting and not module.has_variable('spectral', 'u'):
     raise ValueError(
       "spectral norm needs u and v: net.apply({'params': params, "
       "'spectral': spectral.collect(how, params, key)}, ...)"
     )
-  pair = start() if module.is_initializing() else (None, None)
-  u = module.variable('spectral', 'u', lambda: pair[0])
-  v = module.variable('spectral', 'v', lambda: pair[1])
-  if train and not module.is_initializing():
-    fresh = how.iterate(jax.lax.stop_gradient(flat(kernel)), u.value, v.value, how.iterations)
+  drawn = how.start(module.make_rng('params'), kernel) if starting else ()
+  kept = [module.variable('spectral', name, lambda i=i: drawn[i]) for i, name in enumerate('uv')]
+  pair: tuple[Any, Any] = (kept[0].value, kept[1].value)
+  if train and not starting:
+    pair = how.iterate(jax.lax.stop_gradient(flat(kernel)), *pair, how.iterations)
     if module.is_mutable_collection('spectral'):
-      u.value, v.value = fresh
-  else:
-    fresh = u.value, v.value
-  return how.weight(kernel, *fresh), how.offset(bias)
+      kept[0].value, kept[1].value = pair
+  return how.weight(kernel, *pair), how.offset(bias)
 
 
 def collect(how: Spectral, params: Mapping, key: Array, steps: int = START) -> dict:

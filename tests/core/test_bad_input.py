@@ -151,6 +151,11 @@ CASES = {
   'pairing': (lambda: Pairs(DDIM(), (1, 2), 'chain'), 'pairing is'),
   'travel none': (lambda: TimeTravel(DDIM(), 0), 'n >= 1'),
   'during a solver alone': (lambda: During((0, 1), DDIM()), 'otherwise=solver'),
+  'during with two memories': (lambda: During((0, 1), DPMSolverPP(), DDIM()), 'cannot take turns'),
+  'drop without null': (
+    lambda: core.DenoiserLoss(Denoiser({}, NET), PROCESS, drop=0.1),
+    r'null=K',
+  ),
   'site': (lambda: LogProb(lambda x, level, given: x, at='here'), 'at is one of'),
   'site of a classifier': (lambda: Classifier({}, [1.0], NET, at='mu'), 'at is one of'),
   'energy of the whole batch': (

@@ -231,3 +231,24 @@ def test_a_noisy_regressor_has_the_mean_squared_error():
   data = {'image': jnp.full((64, 1, 1, 1), 0.5), 'target': jnp.full(64, 1.25)}
   value, (metrics, _) = loss({'params': {'w': jnp.array([2.0])}}, data, KEYS[:64])
   assert float(value) == pytest.approx(0.0625, rel=0.2) and metrics['loss'].shape == (64,)
+
+
+class Labelled(Exact):
+  """Adds its condition to what it predicts."""
+
+  def apply(self, variables, x, t, cond=None, **how):
+    out, changed = super().apply(variables, x, t, **how)
+    return out + cond[:, None, None, None], changed
+
+
+def test_conditions_reach_the_network_dropped_or_whole():
+  data = batch(512) | {'cond': jnp.full(512, 1.0)}
+
+  def loss(null, drop):
+    den = Denoiser(None, Labelled(), null=null, variance='small')
+    made = DenoiserLoss(den, PROCESS, drop=drop, kind='simple')
+    return float(made(params(0.0), data, KEYS[:512])[0])
+
+  whole, none = loss(None, 0.0), loss(0.0, 1.0)
+  assert whole == loss(0.0, 0.0) and whole - none == pytest.approx(1, abs=0.15)
+  assert loss(0.0, 0.5) == pytest.approx((whole + none) / 2, abs=0.15)

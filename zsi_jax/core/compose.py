@@ -214,6 +214,13 @@ class During(Guidance, Solver):
       raise ValueError(
         'During a solver needs the other one: During(t, then=solver, otherwise=solver)'
       )
+    if isinstance(self.then, Solver) and isinstance(self.otherwise, Solver):
+      x = jnp.zeros(())
+      if str(jax.tree.structure(self.init(x))) != str(jax.tree.structure(self.otherwise.init(x))):
+        raise ValueError(
+          f'{type(self.then).__name__} and {type(self.otherwise).__name__} remember different '
+          'things and cannot take turns: During(t, then=TimeTravel(s), otherwise=s)'
+        )
 
   def on(self, level: Level) -> Array:
     return (self.t[0] <= level.t) & (level.t < self.t[1])

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from zsi_jax.core.predict import Denoiser, Prediction
@@ -142,6 +143,9 @@ class DenoiserLoss(Tree):
     super().__post_init__()
     if self.kind not in KINDS:
       raise ValueError(f'DenoiserLoss.kind is one of {KINDS}, not {self.kind!r}')
+    known = isinstance(self.drop, jax.Array) and not isinstance(self.drop, jax.core.Tracer)
+    if known and np.any(self.drop) and getattr(self.denoiser, 'null', 0) is None:
+      raise ValueError('drop replaces conditions by the null row: say which, Denoiser(..., null=K)')
 
   def __call__(self, variables: Any, batch: Any, keys: Array, train: bool = True) -> Losses:
     rows, weights = self.times.draw(keys, len(self.process))
@@ -161,7 +165,7 @@ class DenoiserLoss(Tree):
     """The loss at given rows and noise."""
     x0, level = batch['image'], self.process[rows]
     xt, cond = level.noised(x0, eps), batch.get('cond')
-    if cond is not None:
+    if cond is not None and self.denoiser.null is not None:
       cond = dropped(keys, cond, self.denoiser.null, self.drop)
     net = self.denoiser.net
     out, changed = applied(net, variables, xt, level.t, cond, key=keys[0], train=train)

@@ -183,7 +183,7 @@ def test_examples_do_not_meet(golden):
     (UNet(), (64, 64, 3), None, 'call net.apply'),
     (UNet(), (1, 64, 64, 3), jnp.zeros(1, int), 'no label table.*no cond'),
     (UNet(labels=3), (1, 64, 64, 3), None, 'needs|3 label rows.*the last, 2'),
-    (UNet(width=48), (1, 64, 64, 3), None, 'cannot split 48 channels'),
+    (UNet(width=36), (1, 64, 64, 3), None, 'cannot split 36 channels'),
     (UNet(heads=3), (1, 64, 64, 3), None, '384|512 channels do not split into heads=3'),
     (UNet(head_width=60), (1, 64, 64, 3), None, 'head_width=60'),
     (Encoder(), (1, 128, 128, 3), None, r'128 x 128.*Encoder\(size=128\)'),

@@ -21,8 +21,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 
+from zsi_jax.io.stamp import stamp
 from zsi_jax.nets.conv import conv
 
 TARGET = 1.5
@@ -134,12 +134,7 @@ def main() -> None:
     'load': {'before': before, 'after': os.getloadavg()},
     'cores': os.cpu_count(),
     'machine': platform.machine(),
-    'device': jax.devices()[0].device_kind,
-    'versions': {
-      'python': platform.python_version(),
-      'jax': jax.__version__,
-      'jaxlib': jaxlib.__version__,
-    },
+    'stamp': stamp(batch=args.batch),
   }
   print({k: v for k, v in report.items() if k != 'rows'})
   if args.out:

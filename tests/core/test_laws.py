@@ -100,7 +100,6 @@ def test_weight_zero_is_the_same_bits_within_one_program():
   strong = guided(BROAD, [3e3, 1e3], name='a')
   np.testing.assert_array_equal(program(0.0, A), program(0.0, strong))
   assert np.any(program(1.0, A) != program(0.0, A))
-  assert program._cache_size() == 1
 
 
 def test_contrast_is_the_mix_for_eps_and_x0_before_clipping():

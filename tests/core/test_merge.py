@@ -41,16 +41,21 @@ def slsqp(G, c):
     method='SLSQP',
     options={'ftol': 1e-12, 'maxiter': 500},
   )
-  for start in [np.full(K, 1 / K), *np.eye(K) * 0.9 + 0.1 / K]:
+  for start in [np.full(K, 1 / K), *(np.eye(K) * 0.9 + 0.1 / K)[:3]]:
     done = minimize(value_of, start / start.sum(), **problem)
     w = np.clip(done.x, 0, None)
     best = min(best, value_of(w / w.sum(), G, c))
   return best
 
 
+@jax.jit
+def merge(G, c):
+  return CAGrad(c)(G[None])[0]
+
+
 def simplex_weights(G, c):
   """What CAGrad put on each term, by undoing d = (g0 + pull g_w) / (1 + c)."""
-  out = np.asarray(CAGrad(c)(jnp.asarray(G, jnp.float32)[None])[0], np.float64)
+  out = np.asarray(merge(jnp.asarray(G, jnp.float32), c), np.float64)
   w = out * (1 + c) - 1 / len(G)
   return w / w.sum()
 

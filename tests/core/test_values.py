@@ -30,7 +30,6 @@ from zsi_jax.core import (
   cfg,
   cosine,
   sample,
-  sampler,
 )
 
 MIXTURE = Mixture(0.5, 0.3)
@@ -44,43 +43,40 @@ def draw(guidance, **more):
   return sample(KEYS, PROCESS, MIXTURE, guidance, shape=(2,), **more)
 
 
-def programs():
-  return sampler._sample._cache_size()
-
-
-def test_new_numbers_never_recompile():
-  draw(Classifier(UNIT, [30.0, 30.0], NET))
-  before = programs()
-  draw(Classifier(UNIT, [3.5, 100.0], NET))
-  draw(Classifier(UNIT, (3, 100), NET))
-  draw(Classifier(UNIT, np.array([1, 2]), NET))
-  draw(Classifier({'scale': jnp.full((), 0.5, jnp.float32)}, [1.0, 2.0], BayesNet(MIXTURE, 4000)))
+def test_new_numbers_never_recompile(compiled):
+  sizes = dict(shape=(5,))  # of this test alone: others may have compiled theirs
+  sample(KEYS, PROCESS, MIXTURE, Classifier(UNIT, [30.0, 30.0], NET), **sizes)
+  assert compiled.count('run') == 1
+  half = {'scale': jnp.full((), 0.5, jnp.float32)}
+  for term in (
+    Classifier(UNIT, [3.5, 100.0], NET),
+    Classifier(UNIT, (3, 100), NET),
+    Classifier(UNIT, np.array([1, 2]), NET),
+    Classifier(half, [1.0, 2.0], BayesNet(MIXTURE, 4000)),
+  ):
+    sample(KEYS, PROCESS, MIXTURE, term, **sizes)
   other = Process.make(core.linear(4000), 30)
-  sample(KEYS, other, MIXTURE, Classifier(UNIT, [1.0, 2.0], NET), shape=(2,))
-  assert programs() == before
+  sample(KEYS, other, MIXTURE, Classifier(UNIT, [1.0, 2.0], NET), **sizes)
+  assert compiled.count('run') == 1
 
-  aims = [
-    draw(Classifier(UNIT, Aim(s), NET), given={'aim': jnp.full(16, z)})
-    for s, z in ((40.0, 0.2), (60, 0.9))
-  ]
-  assert programs() == before + 1 and np.any(aims[0] != aims[1])
+  for strength, z in ((40.0, 0.2), (60, 0.9)):
+    term, given = Classifier(UNIT, Aim(strength), NET), {'aim': jnp.full(16, z)}
+    sample(KEYS, PROCESS, MIXTURE, term, given=given, **sizes)
+  assert compiled.count('run') == 2
   for w in (1, 2.0, np.float32(3)):
-    draw(w * guided(MIXTURE, [1.0, 1.0]), solver=DDIM(eta=w / 10))
-  assert programs() == before + 2
+    sample(KEYS, PROCESS, MIXTURE, w * guided(MIXTURE, [1.0, 1.0]), DDIM(eta=w / 10), **sizes)
+  assert compiled.count('run') == 3
 
 
-def test_a_sweep_under_vmap_compiles_once():
-  traced = []
-
+def test_a_sweep_under_vmap_compiles_once(compiled):
   @jax.jit
   def sweep(weights):
-    traced.append(1)
     return jax.vmap(lambda w: draw(Classifier(UNIT, jnp.stack([w, w]), NET)))(weights)
 
   weights = jnp.array([0.0, 3.5, 10, 30])
   images = sweep(weights)
   sweep(weights + 1)
-  assert len(traced) == 1 and sweep._cache_size() == 1
+  assert compiled.count('sweep') == 1 and 'run' not in compiled
   for w, x in zip(weights, images, strict=True):
     np.testing.assert_allclose(x, draw(Classifier(UNIT, [float(w)] * 2, NET)), atol=1e-4)
 

@@ -29,7 +29,7 @@ demo: env ## the closed-form mixture, unguided, one-sided and multi-guided: runs
 test: env ## every test that needs no PyTorch
 	$(LEAN) .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	@if compgen -G 'tests/multidevice/test_*.py' >/dev/null; then \
-	  set -x; JAX_NUM_CPU_DEVICES=4 .venv/bin/python -m pytest tests/multidevice $(ARGS); fi
+	  set -x; .venv/bin/python -m pytest tests/multidevice $(ARGS) || [ $$? = 5 ]; fi  # 5: ARGS chose none of them
 
 test-house: env ## the tests of the repository itself, in seconds
 	.venv/bin/python -m pytest tests/test_house.py tests/test_main.py $(ARGS)

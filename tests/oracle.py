@@ -66,10 +66,10 @@ class BayesNet:
     self.mixture, self.T = mixture, T
 
   def __eq__(self, other):
-    return isinstance(other, BayesNet) and self.T == other.T
+    return isinstance(other, BayesNet) and hash(self) == hash(other)
 
   def __hash__(self):
-    return hash(self.T)
+    return hash((self.T, float(self.mixture.mu), float(self.mixture.tau)))
 
   def apply(self, variables, x, t):
     table = jnp.asarray(np.cumprod(1 - cosine(self.T)), x.dtype)

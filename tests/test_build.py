@@ -86,11 +86,11 @@ def test_slicing_the_head_is_slicing_the_logits():
 
 
 def test_a_class_conditional_denoiser_needs_its_row():
-  m = zsi.load(
-    GOLDEN / 'unet_cond.pt', T=4000, size=16, head_width=16, new_order=True, steps=2, null=2
-  )
+  known = dict(T=4000, size=16, head_width=16, new_order=True, steps=2)
+  m = zsi.load(GOLDEN / 'unet_cond.pt', null=2, **known)
   assert zsi.draw(m, 1).shape == (1, 16, 16, 3)
-  bare = zsi.load(GOLDEN / 'unet_cond.pt', T=4000, size=16, head_width=16, new_order=True, steps=2)
+  refused(lambda: zsi.load(GOLDEN / 'unet_cond.pt', null=3, **known), '3 label rows', 'null=3')
+  bare = zsi.load(GOLDEN / 'unet_cond.pt', **known)
   with pytest.raises(ValueError, match='cond'):
     zsi.draw(bare, 1)
 
@@ -157,6 +157,7 @@ def test_wrong_calls_of_load_and_draw(folder, tmp_path):
     lambda: zsi.convert(GOLDEN / 'unet.pt', folder / 'unet.safetensors', **TOLD),
     'force|overwrite|exists',
   )
+  refused(lambda: zsi.convert(GOLDEN / 'unet.pt', tmp_path / 'x.safetensors', check=1), 'no option')
   assert issubclass(WeightsError, ValueError)
 
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
   'build': L0 | L1,
   'stages': L0 | L1 | {'', 'build'},
   'doctor': {''},  # looks at the machine, not at the rooms
-  '__init__': {'core', 'build', 'report'},
+  '__init__': {'core', 'nets', 'build', 'report'},
   'main': L0 | L1 | {'', 'build', 'stages', 'doctor'},
   '__main__': {'main'},
 }

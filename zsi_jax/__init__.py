@@ -14,7 +14,7 @@ _ROOMS = {  # a name loads its room on first use
     DenoiserLoss DPMSolverPP During Energy Field From Guidance Heun Importance Landing Langevin
     Level LogProb Lookahead Mean Mix Move Nothing Pairs PCGrad Prediction Process Regressor
     RegressorLoss ReverseDiffusion Rms Scale Score Solver Step Sum Times TimeTravel Tree cfg cosine
-    linear sample sample_by scaled_linear spaced strided
+    linear sample sample_by scaled_linear spaced static strided weight
   """,
   'zsi_jax.nets': 'DiT Encoder Spectral UNet',
 }

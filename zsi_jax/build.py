@@ -101,6 +101,8 @@ def abstract(found: Mapping[str, Any]) -> Any:
 
 def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options: Any) -> str:
   """Weights from PyTorch to safetensors that know their network; what its header says, to read."""
+  if taken := {'check', 'file', 'header', 'arrays'} & set(options):
+    raise WeightsError(f'{taken.pop()!r} is no option: heads, T, schedule, size, classes, ... are')
   told = conversion.convert(src, dst, force=force, check=abstract, **options)
   lines = [f'{dst}: {told["kind"]}']
   lines += [f'  {k} = {v}' for k, v in (told['architecture'] | told['process']).items()]
@@ -150,8 +152,11 @@ def assemble(parts: Mapping[str, Any], steps: int | None, null: int | None) -> M
           f'{file} has {what} {of(found)}, {other} has {of(own)}: they cannot guide each other'
         )
     if name == 'denoiser':
-      predicts = 'learned' if own['out'] == 2 * side(own)[2] else 'small'
-      denoiser = Denoiser(variables, network(own), null, variance=predicts)
+      labels = own.get('labels') or 0
+      if null is not None and not 0 <= null < labels:
+        raise WeightsError(f'{other} has {labels} label rows: null={null} is none of them')
+      variance = 'learned' if own['out'] == 2 * side(own)[2] else 'small'
+      denoiser = Denoiser(variables, network(own), null, variance=variance)
     else:
       net = network(own)
       classifiers[name] = Classifier(variables, np.zeros(net.classes), net, name=name)

@@ -40,6 +40,13 @@ PROCESS = Process.make(cosine(100), 10)
 KEYS = jax.random.split(jax.random.key(0), 4)
 NET = BayesNet(MIXTURE, 100)
 VARIABLES = {'scale': jnp.ones(())}
+
+
+class OneLogit:
+  def apply(self, variables, x, t):
+    return x[:, :1]
+
+
 GUIDE = guided(MIXTURE, [1.0, 1.0])
 
 
@@ -138,6 +145,52 @@ CASES = {
     lambda: core.DenoiserLoss(Denoiser({}, NET), PROCESS, drop=0.1),
     r'null=K',
   ),
+  'during one solver': (
+    lambda: During((0, 1), guided(MIXTURE, [1.0, 1.0]), DDIM()),
+    'otherwise=solver',
+  ),
+  'during NaN': (lambda: During((np.nan, 1), guided(MIXTURE, [1.0, 1.0])), 'During.t'),
+  'during one number': (lambda: During(5, guided(MIXTURE, [1.0, 1.0])), 'a range'),
+  'pairs of rounds': (
+    lambda: Pairs(TimeTravel(DDIM()), (guided(MIXTURE, [1.0, 1.0]),) * 2),
+    r'TimeTravel\(Pairs',
+  ),
+  'corrections none': (lambda: core.Langevin(DDIM(), 0), 'n >= 1'),
+  'eta of each example': (lambda: DDIM(jnp.ones(4)), 'whole batch'),
+  'eta from given': (lambda: DDIM(From('eta')), 'whole batch'),
+  'snr of each example': (lambda: core.Langevin(DDIM(), snr=jnp.ones(4)), 'whole batch'),
+  'mix from given': (lambda: Mix(MIXTURE, From('w')), 'whole batch'),
+  'mix of each example': (lambda: Mix(MIXTURE, jnp.ones((4, 2)) / 2), r'\[K\]'),
+  'conds twice': (
+    lambda: draw(
+      denoiser=Mix(MIXTURE, cfg(1.0)).shared([2, 1]), given={'conds': jnp.zeros((4, 2), int)}
+    ),
+    'twice',
+  ),
+  'weights NaN in a nested list': (lambda: classifier([[np.nan, 1.0]] * 4), 'finite'),
+  'one class': (
+    lambda: draw(Classifier(VARIABLES, [1.0], OneLogit())),
+    'one logit.*Regressor',
+  ),
+  'climbing with noise': (
+    lambda: draw(process=PROCESS.forward(), x=jnp.ones((4, 2))),
+    r'cannot climb: solver=DDIM\(\)',
+  ),
+  'x of integers': (lambda: draw(x=jnp.ones((4, 2), int)), 'float array'),
+  'x a list': (lambda: draw(x=[[1.0, 1.0]] * 4), 'float array'),
+  'shape a number': (lambda: draw(shape=4), r'shape=\(H, W, C\)'),
+  'one move': (lambda: draw(process=PROCESS.reverse()._replace(i=jnp.zeros((), int))), 'moves'),
+  'a class for a solver': (lambda: draw(solver=DDIM), r'as in DDIM\(\)'),
+  'a guidance for a solver': (lambda: draw(solver=guided(MIXTURE, [1.0, 1.0])), 'is no solver'),
+  'a solver for a guidance': (lambda: draw(DDIM()), 'is a solver'),
+  'no denoiser': (lambda: draw(denoiser=None), 'denoiser is a value that can be called'),
+  'one key for a batch of losses': (
+    lambda: core.ClassifierLoss(PROCESS, NET)(
+      {}, {'image': jnp.ones((3, 2)), 'label': jnp.zeros(3, int)}, KEYS[:1]
+    ),
+    'one key for each example: 3',
+  ),
+  'no sections': (lambda: core.spaced(10, []), 'no steps'),
   'site': (lambda: LogProb(lambda x, level, given: x, at='here'), 'at is one of'),
   'site of a classifier': (lambda: Classifier({}, [1.0], NET, at='mu'), 'at is one of'),
   'energy of the whole batch': (

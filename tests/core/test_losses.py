@@ -252,3 +252,10 @@ def test_conditions_reach_the_network_dropped_or_whole():
   whole, none = loss(None, 0.0), loss(0.0, 1.0)
   assert whole == loss(0.0, 0.0) and whole - none == pytest.approx(1, abs=0.15)
   assert loss(0.0, 0.5) == pytest.approx((whole + none) / 2, abs=0.15)
+
+
+def test_targets_of_another_shape_are_refused():
+  loss = RegressorLoss(PROCESS, Linear())
+  data = {'image': jnp.ones((8, 1, 1, 1)), 'target': jnp.ones((8, 3))}
+  with pytest.raises(ValueError, match=r'targets are \(8, 3\)'):
+    loss({'params': {'w': jnp.array([2.0])}}, data, KEYS[:8])

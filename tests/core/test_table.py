@@ -1,4 +1,4 @@
-"""Each row of the table 'needed -> expression', executed as it stands in the README."""
+"""The expressions of the table 'needed -> expression', each in a chain of its own."""
 
 import jax
 import jax.numpy as jnp

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsi_jax.core.compose import role
 from zsi_jax.core.process import Move, Process
+from zsi_jax.core.solvers import Solver
 
 Watch = tuple[str, ...]
 
@@ -45,7 +47,7 @@ def check_schedule(process_or_moves: Any) -> tuple[int, set[int] | None]:
   match process_or_moves:
     case Process():
       i: Any = np.arange(len(process_or_moves))
-    case Move():
+    case Move() if np.ndim(process_or_moves.i) == 1:
       i = process_or_moves.i
     case _:
       raise ValueError(
@@ -63,8 +65,13 @@ def check_start(shape: Any, x: Any, B: int) -> tuple[int, ...] | None:
   """The shape of one example, if said."""
   if x is None and shape is None:
     raise ValueError('sample needs shape=(H, W, C) of one example, or x=[B, H, W, C] to start from')
+  if x is not None and not (hasattr(x, 'dtype') and jnp.issubdtype(x.dtype, jnp.floating)):
+    what = getattr(x, 'dtype', type(x).__name__)
+    raise ValueError(f'x is a float array [B, H, W, C], images in [-1, 1]; got {what}')
   if x is not None and (x.ndim < 1 or x.shape[0] != B):
     raise ValueError(f'x has shape {tuple(x.shape)}, but there are {B} keys: one x for each key')
+  if shape is not None and not isinstance(shape, Sequence):
+    raise ValueError(f'shape is that of one example, shape=(H, W, C), not {shape!r}')
   size = None if shape is None else tuple(int(n) for n in shape)
   if x is not None and size is not None and x.shape[1:] != size:
     raise ValueError(
@@ -102,3 +109,23 @@ def watched(watch: Watch) -> tuple[Watch, tuple[int, ...]]:
   rows = [w[3:].split(',') for w in watch if w.startswith('x0@')]
   names = tuple(w for w in watch if not w.startswith('x0@'))
   return names, tuple(int(i) for row in rows for i in row)
+
+
+def check_roles(denoiser: Any, guidance: Any, solver: Any) -> None:
+  """Each argument in its own place."""
+  for name, v in {'denoiser': denoiser, 'guidance': guidance, 'solver': solver}.items():
+    if isinstance(v, type) or not callable(v):
+      raise ValueError(f'the {name} is a value that can be called, as in DDIM(), not {v!r}')
+  if not isinstance(solver, Solver) or role(solver) != 'solver':
+    raise ValueError(f'{solver!r} is no solver: sample(keys, process, denoiser, guidance, solver)')
+  if isinstance(guidance, Solver) and role(guidance) == 'solver':
+    raise ValueError(f'{guidance!r} is a solver: sample(..., denoiser, guidance, solver)')
+
+
+def check_direction(process_or_moves: Any, solver: Solver) -> None:
+  """A chain that climbs needs a solver that can."""
+  beta = process_or_moves.beta
+  if isinstance(process_or_moves, Process) or isinstance(beta, jax.core.Tracer) or solver.climbs:
+    return
+  if np.any(np.asarray(beta) < 0):
+    raise ValueError(f'{solver!r} draws noise and cannot climb: solver=DDIM() inverts')

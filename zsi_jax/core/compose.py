@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+import numpy as np
 
 from zsi_jax.core.guidance import (
   Combine,
@@ -27,12 +28,30 @@ from zsi_jax.core.guidance import (
   summands,
 )
 from zsi_jax.core.merge import CAGrad
-from zsi_jax.core.predict import Prediction
+from zsi_jax.core.predict import Prediction, whole_batch
 from zsi_jax.core.process import Level, Move
 from zsi_jax.core.solvers import Landing, Solver
-from zsi_jax.core.tree import Array, Number, bcast, fold, normal, positive, rms, static, weight
+from zsi_jax.core.tree import (
+  Array,
+  Number,
+  bcast,
+  brief,
+  fold,
+  normal,
+  positive,
+  rms,
+  root,
+  static,
+  weight,
+)
 
 MODES = ('exact', 'first_order')
+
+
+def role(v: Any) -> str:
+  """'solver' or 'guidance': a During is what it switches."""
+  inner = v.then if isinstance(v, During) else v
+  return 'solver' if isinstance(inner, Solver) else 'guidance'
 
 
 class Around(Solver):
@@ -46,6 +65,10 @@ class Around(Solver):
   def add(self, x: Array, score: Array, move: Move, pred: Prediction) -> Array:
     return self.solver.add(x, score, move, pred)
 
+  @property
+  def climbs(self) -> bool:
+    return self.upward and self.solver.climbs
+
 
 class Langevin(Around):
   """A move, then `n` corrections where it landed (1); none at x_0, where no noise is left.
@@ -56,6 +79,12 @@ class Langevin(Around):
 
   n: int = static(1)
   snr: Number = weight(0.16)
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    whole_batch(self.snr, 'Langevin.snr')
+    if self.n < 1:
+      raise ValueError(f'Langevin corrects a move n >= 1 times, not {self.n}')
 
   def __call__(
     self, keys: Array, field: Field, x: Array, carry: Any, move: Move, given: Any = None
@@ -69,7 +98,7 @@ class Langevin(Around):
       z = normal(k, x)
       reach = jnp.minimum(rms(z) / positive(rms(s)), move.to.sigma)
       e = 2 * move.alpha_ratio**2 * (self.snr * reach) ** 2
-      return x + e * s + jnp.sqrt(2 * e) * z, None
+      return x + e * s + root(2 * e) * z, None
 
     def corrected() -> Array:
       return jax.lax.scan(correct, land.x, jnp.arange(self.n))[0]
@@ -97,7 +126,7 @@ class TimeTravel(Around):
       # The first round is the bare solver's: its key is not folded.
       k = jax.lax.select(jnp.broadcast_to(r == 0, keys.shape), keys, fold(keys, r))
       land = go(k, last[0])
-      noise = jnp.sqrt(jnp.maximum(move.beta, 0)) * normal(fold(k, 'travel'), x)
+      noise = root(move.beta) * normal(fold(k, 'travel'), x)
       return (move.alpha_ratio * land.x + noise, land), None
 
     like = jax.eval_shape(go, keys, x)
@@ -146,6 +175,7 @@ class Lookahead(Around):
 
   then: Guidance
   mode: str = static('exact')
+  upward = True
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -164,13 +194,14 @@ class Pairs(Around):
   """Each term leads once, the others follow from where it lands; one merge  (Z-Magic, Alg. 2).
 
   'star': g_i + sum_j g_j|i, as mean-like as the sum; 'pairs': every g_i + g_j|i, times n / 2.
-  With Mean() and no look-ahead both are the sum.
+  With Mean() and no look-ahead both are the sum. The notes of lead i are i/name and i/then/name.
   """
 
   terms: tuple[Guidance, ...]
   pairing: str = static('star')
-  merge: Any = struct.field(default_factory=CAGrad)
+  merge: Any = dataclasses.field(default_factory=CAGrad)
   mode: str = static('exact')
+  upward = True
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -179,23 +210,28 @@ class Pairs(Around):
       raise ValueError(f"pairing is 'star' or 'pairs', not {self.pairing!r}")
     if isinstance(self.terms, tuple) and len(self.terms) < 2:
       raise ValueError('Pairs needs two terms or more: Pairs(solver, (a, b))')
+    if isinstance(self.solver, TimeTravel):  # its score is that of its last round, somewhere else
+      raise ValueError('Pairs compares scores at one x: TimeTravel(Pairs(solver, terms), n)')
 
   def __call__(
     self, keys: Array, field: Field, x: Array, carry: Any, move: Move, given: Any = None
   ) -> Landing:
     land = self.solver(keys, field, x, (), move, given)
-    tasks, notes = [], [land.notes]
+    tasks: list[Array] = []
+    notes: Notes = {}
     for i, first in enumerate(self.terms):
       rest = self.terms[:i] + self.terms[i + 1 :]
       lead = field.replace(guidance=Combine((*summands(field.guidance), first)))
       for then in (Combine(rest),) if self.pairing == 'star' else rest:
         led, score, more = ahead(self.solver, keys, lead, then, x, move, given, self.mode)
         tasks.append(led.score - land.score + score)
-        notes.append(more)
+        notes |= {f'{i}/{k}': v for k, v in (led.notes | more).items()}
     g, extra = merged(self.merge, jnp.stack(tasks))
     g = g if self.pairing == 'star' else g * len(self.terms) / 2
     x = self.add(land.x, g, move, land.pred)
-    return land._replace(x=x, carry=carry, score=land.score + g, notes=gather(*notes, extra))
+    return land._replace(
+      x=x, carry=carry, score=land.score + g, notes=gather(land.notes, notes, extra)
+    )
 
 
 class During(Guidance, Solver):
@@ -204,17 +240,20 @@ class During(Guidance, Solver):
   Guidance is pulled back inside the branch, so what is skipped costs nothing.
   """
 
-  t: tuple[Number, Number]
-  then: Any
+  t: Any = weight()  # [2]
+  then: Any = Nothing()
   otherwise: Any = Nothing()
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if isinstance(self.then, Solver) and not isinstance(self.otherwise, Solver):
+    solvers = [role(v) == 'solver' for v in (self.then, self.otherwise)]
+    if any(solvers) and not all(solvers):
       raise ValueError(
         'During a solver needs the other one: During(t, then=solver, otherwise=solver)'
       )
-    if isinstance(self.then, Solver) and isinstance(self.otherwise, Solver):
+    if np.shape(self.t) != (2,):
+      raise ValueError(f'During.t is a range (low, high) of timesteps, not {brief(self.t)}')
+    if all(solvers):
       x = jnp.zeros(())
       if str(jax.tree.structure(self.init(x))) != str(jax.tree.structure(self.otherwise.init(x))):
         raise ValueError(
@@ -222,8 +261,12 @@ class During(Guidance, Solver):
           'things and cannot take turns: During(t, then=TimeTravel(s), otherwise=s)'
         )
 
+  @property
+  def climbs(self) -> bool:
+    return bool(self.then.climbs and self.otherwise.climbs)
+
   def on(self, level: Level) -> Array:
-    return (self.t[0] <= level.t) & (level.t < self.t[1])
+    return jnp.logical_and(self.t[0] <= level.t, level.t < self.t[1])
 
   def init(self, x: Array) -> Any:
     return self.then.init(x)

@@ -18,7 +18,7 @@ import numpy as np
 
 from zsi_jax.core.predict import Given, Prediction, value
 from zsi_jax.core.process import Level
-from zsi_jax.core.tree import Array, Tree, bcast, fold, oneline, positive, rms, weight
+from zsi_jax.core.tree import Array, Tree, bcast, fold, oneline, positive, rms, root, weight
 
 Notes = dict[str, Array]
 
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
   def key(self, name: str) -> Array:
     """Randomness belongs to a name, not to a place in a sum: a + b = b + a."""
-    return fold(self.keys, name)
+    return fold(fold(self.keys, 'term'), name)  # no term can name the noise of a solver
 
   def total(self, score: Score) -> Array:
     pulled = None if score.on_x0 is None else self.pullback(score.on_x0)
@@ -86,8 +86,11 @@ class Guidance(Tree):
       return NotImplemented
     return Combine((*summands(self), *summands(other)))
 
+  def __radd__(self, other: Any) -> Guidance:
+    return self if isinstance(other, int) and other == 0 else NotImplemented  # sum([a, b, c])
+
   def __mul__(self, factor: Any) -> Scale:
-    return Scale(self, factor)
+    return NotImplemented if isinstance(factor, Guidance) else Scale(self, factor)
 
   __rmul__ = __mul__
 
@@ -135,9 +138,15 @@ def summands(term: Guidance) -> tuple[Guidance, ...]:
 
 
 def gather(*notes: Notes) -> Notes:
-  """Notes of one name add."""
-  names = dict.fromkeys(itertools.chain(*notes))
-  return {k: functools.reduce(jnp.add, [n[k] for n in notes if k in n]) for k in names}
+  """Numbers [B] of one name add; matrices, as of two merges, become name, name/2, ..."""
+  out: Notes = {}
+  for name, a in itertools.chain.from_iterable(n.items() for n in notes):
+    if name in out and a.ndim == 1:
+      out[name] = out[name] + a
+    else:
+      taken = sum(k == name or k.startswith(f'{name}/') for k in out)
+      out[f'{name}/{taken + 1}' if taken else name] = a
+  return out
 
 
 def merged(merge: Any, G: Array) -> tuple[Array, Notes]:
@@ -145,7 +154,7 @@ def merged(merge: Any, G: Array) -> tuple[Array, Notes]:
   flat = G.reshape(*G.shape[:2], -1)
   gram = jnp.einsum('kbd,lbd->bkl', flat, flat, precision='highest')
   w = merge(gram)  # [B, K]
-  norm = jnp.sqrt(jnp.diagonal(gram, axis1=1, axis2=2)) + jnp.finfo(G.dtype).tiny
+  norm = root(jnp.diagonal(gram, axis1=1, axis2=2)) + jnp.finfo(G.dtype).tiny
   cos = gram / norm[:, :, None] / norm[:, None, :]
   total = jnp.einsum('bk,kbd->bd', w, flat, precision='highest').reshape(G.shape[1:])
   return total, {'cos': cos, 'merge': w}

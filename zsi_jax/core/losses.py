@@ -6,17 +6,18 @@
      (so each of the T terms of L_vlb weighs 1/T), w = T / 1000 what its paper says (.001 L_vlb)
  (4) L_vlb = L_t alone, its mean learned too; times T it is the bound in expectation
 
-The noise of an example belongs to its key, so it does not depend on the batch around it.
+The noise of an example belongs to its key, so it does not depend on the batch around it (dropout
+does: a network draws it for the batch).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from zsi_jax.core.predict import Denoiser, Prediction
 from zsi_jax.core.process import Level, Process
@@ -123,6 +124,11 @@ def bound(pred: Prediction, x0: Array, xt: Array, level: Level, rows: Array) -> 
   return jnp.where(rows == 0, mean(nll), mean(kl)) / jnp.log(2.0)
 
 
+def check_keys(keys: Array, x0: Array) -> None:
+  if keys.shape != x0.shape[:1]:
+    raise ValueError(f'a loss takes one key for each example: {x0.shape[0]}, not {keys.shape}')
+
+
 def applied(net: Any, variables: Any, *args: Any, key: Array, train: bool) -> tuple[Array, Any]:
   """The network's output and the collections that it changed: none outside training."""
   mutable = [name for name in variables if name != 'params'] if train else []
@@ -135,7 +141,7 @@ class DenoiserLoss(Tree):
 
   denoiser: Denoiser  # its variables are not looked at
   process: Process
-  times: Any = struct.field(default_factory=Times)
+  times: Any = dataclasses.field(default_factory=Times)
   drop: Number = weight(0.0)  # share of conditions replaced by the null row
   kind: str = static('hybrid')
 
@@ -148,6 +154,7 @@ class DenoiserLoss(Tree):
       raise ValueError('drop replaces conditions by the null row: say which, Denoiser(..., null=K)')
 
   def __call__(self, variables: Any, batch: Any, keys: Array, train: bool = True) -> Losses:
+    check_keys(keys, batch['image'])
     rows, weights = self.times.draw(keys, len(self.process))
     eps = normal(fold(keys, 'eps'), batch['image'])
     return self.at(variables, batch, keys, rows, eps, weights, train)
@@ -197,7 +204,7 @@ class ClassifierLoss(Tree):
 
   process: Process
   net: Any = static()
-  times: Any = struct.field(default_factory=Times)
+  times: Any = dataclasses.field(default_factory=Times)
 
   def __call__(self, variables: Any, batch: Any, keys: Array, train: bool = True) -> Losses:
     out, (level, weights, changed) = noisy(self, variables, batch['image'], keys, train)
@@ -213,11 +220,14 @@ class RegressorLoss(Tree):
 
   process: Process
   net: Any = static()
-  times: Any = struct.field(default_factory=Times)
+  times: Any = dataclasses.field(default_factory=Times)
 
   def __call__(self, variables: Any, batch: Any, keys: Array, train: bool = True) -> Losses:
     out, (level, weights, changed) = noisy(self, variables, batch['image'], keys, train)
-    losses = mean((out.reshape(len(keys), -1) - batch['target'].reshape(len(keys), -1)) ** 2)
+    out, target = (a.reshape(len(keys), -1) for a in (out, batch['target']))
+    if out.shape != target.shape:
+      raise ValueError(f'the net gives {out.shape} and the targets are {target.shape}')
+    losses = mean((out - target) ** 2)
     return jnp.mean(weights * losses), ({'t': level.t, 'loss': losses}, changed)
 
 
@@ -225,6 +235,7 @@ def noisy(
   loss: ClassifierLoss | RegressorLoss, variables: Any, x0: Array, keys: Array, train: bool
 ) -> tuple[Array, tuple[Level, Array, Any]]:
   """What a noisy network says of x_t, t drawn by the loss."""
+  check_keys(keys, x0)
   rows, weights = loss.times.draw(keys, len(loss.process))
   level = loss.process[rows]
   xt = level.noised(x0, normal(fold(keys, 'eps'), x0))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.core.tree import Array, Number, Tree, weight
+from zsi_jax.core.tree import Array, Number, Tree, positive, root, weight
 
 EXACT = 6  # three terms make six ordered pairs; 2^6 - 1 = 63 faces are still cheap
 
@@ -70,9 +70,9 @@ class CAGrad(Tree):
     eps = jnp.finfo(gram.dtype).eps
 
     def weights(G: Array) -> Array:  # [K, K] -> [K], at any scale of G
-      G = G / (jnp.trace(G) / K + jnp.finfo(G.dtype).tiny) + 4 * eps * jnp.eye(K, dtype=G.dtype)
+      G = G / positive(jnp.trace(G) / K) + 4 * eps * jnp.eye(K, dtype=G.dtype)
       b = G.mean(1)
-      radius = self.c * jnp.sqrt(jnp.maximum(b.mean(), 0))  # c |g0|
+      radius = self.c * root(b.mean())  # c |g0|
       w = solve(G, b, radius)
       pull = radius / jnp.sqrt(jnp.maximum(w @ G @ w, 4 * eps))
       return (1 / K + pull * w) / (1 + self.c)
@@ -82,7 +82,7 @@ class CAGrad(Tree):
 
 def dual(G: Array, b: Array, radius: Array, w: Array) -> Array:
   """(2)"""
-  return w @ b + radius * jnp.sqrt(jnp.maximum(w @ G @ w, 0))
+  return w @ b + radius * root(w @ G @ w)
 
 
 def by_faces(G: Array, b: Array, radius: Array) -> Array:

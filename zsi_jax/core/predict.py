@@ -19,6 +19,7 @@ from zsi_jax.core.tree import (
   Number,
   Tree,
   bcast,
+  brief,
   leaf,
   oneline,
   positive,
@@ -36,7 +37,7 @@ def value(v: Any, level: Level, given: Any = None) -> Any:
 
 
 class Blend(Tree):
-  """Two class weights w (1 - lam, lam); lam goes from `start` at u = 1 to `stop` at u = 0."""
+  """Weights w (1 - lam, lam) of two classes; lam goes from `start` at u = 1 to `stop` at 0."""
 
   w: Number = weight()
   start: Number = weight(0.0)
@@ -55,6 +56,22 @@ class Given(dict[str, Any]):
       f'given[{name!r}] is missing; given has {sorted(self) or "nothing"}. '
       f"Pass it with the batch in front: sample(..., given={{'{name}': array}}), array [B, ...]"
     )
+
+
+def given_items(given: Given) -> tuple[list[Any], tuple[str, ...]]:
+  names = tuple(sorted(given))
+  return [(jax.tree_util.DictKey(n), given[n]) for n in names], names
+
+
+jax.tree_util.register_pytree_with_keys(  # terms may vmap and checkpoint over what is given
+  Given, given_items, lambda names, values: Given(zip(names, values, strict=True))
+)
+
+
+def whole_batch(v: Any, where: str) -> None:
+  """A ValueError for a dial that is one number for each example where there is one for all."""
+  if hasattr(v, 'read') or (isinstance(v, jax.Array) and v.ndim):
+    raise ValueError(f'{where} is one number or a schedule for the whole batch, not {brief(v)}')
 
 
 class From(Tree):
@@ -154,7 +171,11 @@ class Mix(Tree):
     if self.variance not in ('clipped', 'mixed'):
       raise ValueError(f"Mix.variance is 'clipped' or 'mixed', not {self.variance!r}")
     c = self.coefs
-    if isinstance(c, jax.Array) and not isinstance(c, jax.core.Tracer) and c.ndim == 1:
+    if hasattr(c, 'read') or (isinstance(c, jax.Array) and c.ndim != 1):
+      raise ValueError(
+        f'Mix.coefs is [K], or a schedule of it, for the whole batch: not {brief(c)}'
+      )
+    if isinstance(c, jax.Array) and not isinstance(c, jax.core.Tracer):
       total = np.asarray(c, np.float64).sum()
       if abs(total - 1) > 1e-3 * (1 + np.abs(np.asarray(c)).max()):
         raise ValueError(f'the coefficients of a Mix sum to one, these to {total:g}: see cfg(w)')
@@ -169,6 +190,8 @@ class Mix(Tree):
     K = coefs.shape[-1]
     if cond is None and self.conds is None:
       raise ValueError("Mix needs given={'conds': [B, K, ...]} or Mix(...).shared([K, ...])")
+    if cond is not None and self.conds is not None:
+      raise ValueError("Mix has its conditions twice: leave out .shared(...) or given['conds']")
     if cond is None:
       cond = repeat(self.conds, B)
     for c in jax.tree.leaves(cond):

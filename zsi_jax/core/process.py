@@ -150,7 +150,8 @@ def cosine(T: int, s: float = 0.008) -> np.ndarray:
 
 def linear(T: int, start: float | None = None, stop: float | None = None) -> np.ndarray:
   """beta from 1e-4 to .02 at T = 1000, and the same total noise at any other T  (DDPM, sec. 4)."""
-  return np.linspace(start or 0.1 / T, stop or 20 / T, T, dtype=np.float64)
+  ends = 0.1 / T if start is None else start, 20 / T if stop is None else stop
+  return np.linspace(*ends, T, dtype=np.float64)
 
 
 def scaled_linear(T: int, start: float = 0.00085, stop: float = 0.012) -> np.ndarray:
@@ -161,6 +162,8 @@ def scaled_linear(T: int, start: float = 0.00085, stop: float = 0.012) -> np.nda
 def spaced(T: int, n: int | Sequence[int]) -> np.ndarray:
   """n of T timesteps, both ends included, rounded half to even; or n_k of each equal section."""
   sections = [n] if isinstance(n, int | np.integer) else list(n)
+  if not sections:
+    raise ValueError(f'no steps of {T}: spaced({T}, 250), or a number for each section')
   share, rest = divmod(T, len(sections))
   edges = np.cumsum([0] + [share + (k < rest) for k in range(len(sections))])
   rows = []

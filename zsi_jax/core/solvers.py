@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from zsi_jax.core.guidance import Field, Notes
-from zsi_jax.core.predict import Prediction, value
+from zsi_jax.core.predict import Prediction, value, whole_batch
 from zsi_jax.core.process import Level, Move
-from zsi_jax.core.tree import Array, Tree, bcast, fold, normal, oneline, static, weight
+from zsi_jax.core.tree import Array, Tree, bcast, fold, normal, oneline, root, static, weight
 
 
 class Landing(NamedTuple):
@@ -47,6 +47,7 @@ class Solver(Tree):
   """(keys, field, x, carry, move, given) -> Landing; `add` is where a score enters (1)."""
 
   injects: ClassVar[tuple[str, ...]] = ()
+  upward: ClassVar[bool] = False  # may also climb towards the noise
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -56,6 +57,10 @@ class Solver(Tree):
       raise ValueError(
         f"{name} injects {self.injects}, not {inject!r}: {name}(inject='{self.injects[0]}')"
       )
+
+  @property
+  def climbs(self) -> bool:
+    return self.upward
 
   def init(self, x: Array) -> Any:
     """What the solver remembers before the first move."""
@@ -143,19 +148,21 @@ class DDIM(Solver):
   inject: str = static('eps')
   noise: str = static('posterior')
   injects = ('eps', 'sample')
+  upward = True
 
   def __post_init__(self) -> None:
     super().__post_init__()
     if self.noise not in ('posterior', 'level'):
       raise ValueError(f"DDIM.noise is 'posterior' or 'level', not {self.noise!r}")
+    whole_batch(self.eta, 'DDIM.eta')
 
   def std(self, move: Move) -> tuple[Array, Array]:
     """Of the fresh noise, and of what is left for eps."""
-    share = 1 / move.level.sigma * jnp.sqrt(jnp.maximum(move.beta, 0))
+    share = 1 / move.level.sigma * root(move.beta)
     if self.noise == 'level':
       share = (move.beta > 0).astype(share.dtype)
     std = value(self.eta, move.level) * move.to.sigma * share
-    return std, jnp.sqrt(jnp.maximum(move.to.sigma**2 - std**2, 0))
+    return std, root(move.to.sigma**2 - std**2)
 
   def add(self, x: Array, score: Array, move: Move, pred: Prediction) -> Array:
     if self.inject == 'sample':
@@ -186,6 +193,7 @@ class DPMSolverPP(Solver):
   clip: bool = static(True)
   inject: str = static('eps')
   injects = ('eps',)
+  upward = True
 
   def init(self, x: Array) -> tuple[Array, Array]:
     return jnp.zeros_like(x), jnp.full((), jnp.inf, x.dtype)
@@ -209,6 +217,7 @@ class Heun(Solver):
   clip: bool = static(True)
   inject: str = static('eps')
   injects = ('eps',)
+  upward = True
 
   def add(self, x: Array, score: Array, move: Move, pred: Prediction) -> Array:
     return x + deterministic(score, move)

@@ -92,6 +92,10 @@ class Classifier(Guidance):
     logits = self.net.apply(self.variables, x, jnp.broadcast_to(level.t, x.shape[:1]))
     w = jnp.asarray(value(self.weights, level, given), logits.dtype)
     K = logits.shape[-1]
+    if K < 2:
+      raise ValueError(
+        f'Classifier {self.name!r} has one logit, so no classes: use Regressor or LogProb'
+      )
     if not 1 <= w.ndim <= 2 or w.shape[-1] != K:
       raise ValueError(
         f'Classifier {self.name!r} has {K} classes and needs {K} weights, as in '
@@ -120,7 +124,10 @@ class Regressor(Guidance):
   def logp(self, x: Array, level: Level, given: Any) -> Array:
     out = self.net.apply(self.variables, x, jnp.broadcast_to(level.t, x.shape[:1]))
     out = out.reshape(x.shape[0], -1)
-    gap = out - bcast(value(self.target, level, given), out)
+    target = jnp.asarray(value(self.target, level, given), out.dtype)
+    if hasattr(self.target, 'read'):  # one for each example, else one for all
+      target = target.reshape(x.shape[0], -1)
+    gap = out - target
     return -jnp.sum(gap**2, -1) / (2 * self.tau**2)
 
   def __call__(self, s: Step) -> tuple[Score, Notes]:

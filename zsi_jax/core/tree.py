@@ -10,12 +10,11 @@ import dataclasses
 import numbers
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 Array = jax.Array
 Number = Array | float
@@ -24,12 +23,12 @@ T = TypeVar('T')
 
 def static(default: Any = dataclasses.MISSING) -> Any:
   """A field that is part of the program: a new value recompiles."""
-  return struct.field(pytree_node=False, default=default)
+  return dataclasses.field(metadata={'static': True}, default=default)
 
 
 def weight(default: Any = dataclasses.MISSING) -> Any:
   """A field of finite numbers, made float arrays, or a schedule of them; NaN is refused."""
-  return struct.field(metadata={'weight': True}, default=default)
+  return dataclasses.field(metadata={'weight': True}, default=default)
 
 
 def is_number(v: Any) -> bool:
@@ -37,9 +36,10 @@ def is_number(v: Any) -> bool:
 
 
 def is_numeric(v: Any) -> bool:
-  """A number, an array, or a non-empty list of numbers."""
-  listed = isinstance(v, list | tuple) and len(v) > 0 and all(map(is_number, v))
-  return listed or is_number(v) or isinstance(v, np.ndarray)
+  """A number, an array, or a non-empty list of such."""
+  if isinstance(v, list | tuple):
+    return len(v) > 0 and all(map(is_numeric, v))
+  return is_number(v) or isinstance(v, np.ndarray)
 
 
 def leaf(v: Any) -> Any:
@@ -60,25 +60,47 @@ def finite(v: Any, where: str) -> Any:
   return v
 
 
-class Tree(struct.PyTreeNode):
-  """A value: weights are leaves, programs are static."""
+class Tree:
+  """A value: weights are leaves, programs are static.
 
-  if TYPE_CHECKING:  # flax leaves it untyped, and a value without fields inherits it
+  Its fields are made fit when a user builds it, never when JAX rebuilds it: there they may be
+  tracers, shapes, axes or anything else that `jax.tree.map` returns.
+  """
+
+  if TYPE_CHECKING:  # the fields of a subclass are its arguments
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-  def __init_subclass__(cls, **kwargs: Any) -> None:
-    made = {'repr': False, 'eq': False} | kwargs
-    super().__init_subclass__(**made)  # type: ignore[no-untyped-call]
+  def __init_subclass__(cls) -> None:
+    dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    data = [f.name for f in fields if not f.metadata.get('static')]
+    meta = [f.name for f in fields if f.metadata.get('static')]
+
+    def flatten(tree: Any) -> tuple[list[Any], tuple[Any, ...]]:
+      return [getattr(tree, n) for n in data], tuple(getattr(tree, n) for n in meta)
+
+    def flatten_with_keys(tree: Any) -> tuple[list[Any], tuple[Any, ...]]:
+      leaves, rest = flatten(tree)
+      return [(jax.tree_util.GetAttrKey(n), v) for n, v in zip(data, leaves, strict=True)], rest
+
+    def unflatten(rest: Any, leaves: Any) -> Any:
+      tree = object.__new__(cls)
+      for name, v in zip((*data, *meta), (*leaves, *rest), strict=True):
+        object.__setattr__(tree, name, v)
+      return tree
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
   def __post_init__(self) -> None:
-    for f in dataclasses.fields(self):
-      if not f.metadata.get('pytree_node', True):
-        continue
-      v = getattr(self, f.name)
-      name = f'{type(self).__name__}.{f.name}'
-      v = finite(v, name) if f.metadata.get('weight') else leaf(v)
-      object.__setattr__(self, f.name, v)
+    for f in dataclasses.fields(self):  # type: ignore[arg-type]
+      if not f.metadata.get('static'):
+        v, name = getattr(self, f.name), f'{type(self).__name__}.{f.name}'
+        object.__setattr__(self, f.name, finite(v, name) if f.metadata.get('weight') else leaf(v))
+
+  def replace(self, **changes: Any) -> Self:
+    """The same value with some fields changed."""
+    return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
   def __repr__(self) -> str:
     return oneline(self)
@@ -88,7 +110,7 @@ def oneline(v: Any) -> str:
   """Type(field=value, ...): only what differs from the default, big arrays by their shape."""
   fields = dataclasses.fields(v) if dataclasses.is_dataclass(v) else ()
   shown = []
-  for f in fields or [dataclasses.field()] * 0:
+  for f in fields:
     value = getattr(v, f.name, None)
     if f.name in ('parent', 'name') and hasattr(v, 'apply'):  # a linen module's own bookkeeping
       continue
@@ -146,7 +168,7 @@ def repeat(cond: Any, batch: int) -> Any:
 
 def fold(keys: Array, i: Any) -> Array:
   """One key per example, folded with a number or with a name."""
-  data = zlib.crc32(i.encode()) if isinstance(i, str) else i
+  data = np.uint32(zlib.crc32(i.encode())) if isinstance(i, str) else i
   return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
 
 
@@ -160,6 +182,11 @@ def positive(a: Array) -> Array:
   return jnp.where(a > 0, a, 1)
 
 
+def root(a: Array) -> Array:
+  """sqrt(a), and 0 with slope 0 where a <= 0: a chain is differentiated through its norms."""
+  return jnp.where(a > 0, jnp.sqrt(positive(a)), 0)
+
+
 def rms(a: Array) -> Array:
   """Root mean square of each example, with axes kept."""
-  return jnp.sqrt(jnp.mean(a**2, range(1, a.ndim), keepdims=True))
+  return root(jnp.mean(a**2, range(1, a.ndim), keepdims=True))

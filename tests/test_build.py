@@ -129,6 +129,37 @@ def test_files_that_do_not_fit_are_refused(folder, tmp_path):
   refused(lambda: zsi.load(cut, **TOLD), 'cut.pt')
 
 
+def test_a_header_that_its_weights_do_not_keep_is_refused(folder, tmp_path):
+  with safe_open(folder / 'unet.safetensors', 'np') as f:
+    said = json.loads(f.metadata()['zsi_jax'])
+  arrays = load_file(folder / 'unet.safetensors')
+  for name, value in {'labels': 3, 'width': 999, 'net': 'dit', 'out': 3}.items():
+    changed = said | {'architecture': said['architecture'] | {name: value}}
+    to = tmp_path / f'{name}.safetensors'
+    save_file(arrays, to, {'zsi_jax': json.dumps(changed)})
+    refused(lambda to=to: zsi.load(to), f'{name}.safetensors', f'header says {name}', name)
+
+
+def test_options_that_make_no_network_are_refused(tmp_path):
+  to = tmp_path / 'x.safetensors'
+  for options, said in (
+    ({'schedule': 'foo'}, 'cosine'),
+    ({'size': 15}, 'multiple of 4'),
+    ({'heads': 3}, 'heads=3'),
+  ):
+    call = TOLD | options
+    refused(lambda call=call: zsi.convert(GOLDEN / 'unet.pt', to, **call), said)
+    refused(lambda call=call: zsi.load(GOLDEN / 'unet.pt', **call), said, 'unet.pt')
+    assert not to.exists()
+
+
+def test_what_was_assumed_is_said(recwarn):
+  zsi.load(GOLDEN / 'unet.pt', size=16, schedule='cosine', T=4000, steps=2)
+  assert 'unet.pt does not tell heads=4' in str(recwarn.pop(UserWarning).message)
+  zsi.load(GOLDEN / 'unet.pt', steps=2, **TOLD)
+  assert not recwarn.list
+
+
 def test_models_that_do_not_belong_together_are_refused(folder, tmp_path):
   zsi.convert(
     GOLDEN / 'encoder.pt', tmp_path / 'other.safetensors', classes=2, T=1000, schedule='linear'
@@ -161,11 +192,9 @@ def test_wrong_calls_of_load_and_draw(folder, tmp_path):
   assert issubclass(WeightsError, ValueError)
 
 
-@pytest.mark.parametrize('width, mults', [(128, (1, 2, 3, 4))])
-def test_the_published_sizes_build_without_memory(width, mults):
-  found = dict(
-    net='unet', width=width, mults=mults, blocks=3, attend=(4, 8), heads=4, out=6, size=64
-  )
+def test_the_published_size_builds_without_memory():
+  found = dict(net='unet', width=128, mults=(1, 2, 3, 4), blocks=3, attend=(4, 8), heads=4, out=6)
+  found |= dict(size=64, schedule='cosine', T=4000)
   tree = build.abstract(found)
   assert sum(a.size for a in jax.tree.leaves(tree)) == 121_063_942
 

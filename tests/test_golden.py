@@ -83,3 +83,14 @@ def test_losses_are_the_published_ones(model, golden, kind, name):
   variables, eps = model.denoiser.variables, nhwc(golden['noise'][1])
   _, (metrics, _) = loss.at(variables, {'image': x0}, keys, rows, eps, train=False)
   np.testing.assert_allclose(metrics['loss'], golden[name], rtol=1e-4)
+
+
+def test_the_scan_is_the_guided_ddim_chain(model, golden):
+  """`sample_by` itself, from the recorded noise: every second state, and the image."""
+  x = nhwc(golden['noise'][0])
+  guide = model.classifier['encoder'].towards(30.0, 30.0)
+  args = zsi.keys(0, len(x)), model.process, model.denoiser, guide, DDIM()
+  for k, state in zip((1, 3, 5, 7, 9), zsi.sample_by(2, *args, x=jnp.asarray(x)), strict=True):
+    expected = nhwc(golden['ddim'][k])
+    error = np.linalg.norm(state - expected) / np.linalg.norm(expected)
+    assert error < (1e-4 if k < 8 else 5e-3), (k, error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,22 @@ def side(found: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def abstract(found: Mapping[str, Any]) -> Any:
   """Shapes of an architecture's variables, and its constants; nothing is allocated."""
+  try:
+    return shapes(found)
+  except WeightsError:
+    raise
+  except (ValueError, TypeError) as error:
+    raise WeightsError(f'these weights and options make no {found["net"]}: {error}') from None
+
+
+def shapes(found: Mapping[str, Any]) -> Any:
+  betas(*chain(found))
   net = network(found)
+  step = 2 ** (len(found.get('mults', ())) - 1) if found['net'] != 'dit' else found['patch']
+  if found.get('size') and found['size'] % step:
+    raise WeightsError(f'size={found["size"]} is no multiple of {step}, as this network needs')
   # A U-Net has the same weights at any size; the smallest one is quick to trace.
-  size = 2 ** (len(found['mults']) - 1) if found['net'] == 'unet' else found['size']
+  size = step if found['net'] == 'unet' else found['size']
   image = jax.ShapeDtypeStruct((1, size, size, found.get('channels', 3)), jnp.float32)
   t = jax.ShapeDtypeStruct((1,), jnp.float32)
   cond = (jax.ShapeDtypeStruct((1,), int),) if found.get('labels') else ()
@@ -173,15 +188,34 @@ def chain(found: Mapping[str, Any]) -> tuple[str, int]:
 def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, set[str]]:
   """(architecture, variables, the options that this file knows)."""
   arrays, facts = weights.read(file)
+  header = facts['header']
   fields = {f.name for f in dataclasses.fields(NETS[kind(arrays, file=file)])}
   known = {k: v for k, v in options.items() if k in fields | {'schedule', 'T', 'size', 'lipschitz'}}
   if (K := known.pop('classes', None)) is not None:
     arrays = weights.slice_head(arrays, K, file=file)
+    header = header and {**header, 'architecture': header['architecture'] | {'classes': K}}
   dtype = known.pop('dtype', jnp.float32)
-  found = infer(arrays, file=file, header=facts['header'], **known)
-  variables = weights.fill(abstract(found), arrays, file=file)
+  found = infer(arrays, file=file, header=header, **known)
+  guessed = [k for k in found['assumed'] if k in vital(found)]
+  if guessed and header is None:  # whoever wrote a header was told
+    said = ', '.join(f'{k}={found[k]!r}' for k in guessed)
+    warnings.warn(f'{file.name} does not tell {said}: assumed; say so, or otherwise', stacklevel=3)
+  variables = fit(found, arrays, file)
   variables.pop('constants', None)
   return found | {'dtype': dtype}, jax.tree.map(jnp.asarray, variables), fields | set(known)
+
+
+def vital(found: Mapping[str, Any]) -> set[str]:
+  """Options without which the same weights compute something else."""
+  return {'schedule', 'T'} | ({'heads'} if found.get('head_width') is None else set())
+
+
+def fit(found: Mapping[str, Any], arrays: Mapping[str, np.ndarray], file: Path) -> Any:
+  try:
+    return weights.fill(abstract(found), arrays, file=file)
+  except WeightsError as error:
+    text = str(error)
+    raise (error if str(file) in text else WeightsError(f'{file}: {text}')) from None
 
 
 def listed(path: Path) -> list[Path]:
@@ -215,7 +249,7 @@ def draw(
   """n images of a model in [-1, 1]: `sample` with what the model knows, from keys(seed, n)."""
   if m.denoiser is None:
     raise ValueError(f'this model has classifiers only ({list(m.classifier)}): load a denoiser too')
-  args = keys(seed, n), m.process, m.denoiser, guidance, solver
+  args = keys(seed, operator.index(n)), m.process, m.denoiser, guidance, solver
   if not progress:
     images: jax.Array = sample(*args, shape=m.shape, given=given)
     return images

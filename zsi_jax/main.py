@@ -14,10 +14,10 @@ EXAMPLES = """examples:
   zsi convert ema.pt unet.safetensors heads=4 size=64 schedule=cosine T=4000
 """
 VERBS = {  # verb: (room:function, or None where this version has no stage for it; what it does)
-  'run': (None, 'the stages of a configuration'),
+  'run': (None, 'the stages of a configuration (not in this version)'),
   'convert': ('zsi_jax.build:convert', 'PyTorch weights to safetensors that know their network'),
-  'export': (None, 'a sampler as one file'),
-  'report': (None, 'a page from what runs have written'),
+  'export': (None, 'a sampler as one file (not in this version)'),
+  'report': (None, 'a page from what runs wrote (not in this version)'),
   'doctor': ('zsi_jax.doctor:doctor', 'devices, versions, data and weights of this machine'),
 }
 
@@ -43,7 +43,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
   add = {n: verbs.add_parser(n, help=h, description=h, **form) for n, (_, h) in VERBS.items()}
   add['convert'].add_argument('src', metavar='SRC', help='a .pt or .safetensors file')
   add['convert'].add_argument('dst', metavar='DST', help='the .safetensors file to write')
-  add['convert'].add_argument('options', metavar='KEY=VALUE', nargs='*', type=pair)
+  add['convert'].add_argument('options', metavar='KEY=VALUE', nargs='*', type=pair, default=())
   add['convert'].add_argument('--force', action='store_true', help='write over DST')
   add['doctor'].add_argument('--json', action='store_true', dest='as_json', help='for programs')
   args, rest = parser.parse_known_args(argv)

@@ -190,6 +190,46 @@ CASES = {
     ),
     'one key for each example: 3',
   ),
+  'aim NaN': (
+    lambda: draw(classifier(Aim(60.0)), given={'aim': jnp.array([0, 0.5, jnp.nan, 1])}),
+    r"given\['aim'\] holds NaN",
+  ),
+  'aim of another shape': (
+    lambda: draw(classifier(Aim(60.0)), given={'aim': jnp.ones((4, 1))}),
+    r"given\['aim'\] is one number",
+  ),
+  'x NaN': (lambda: draw(x=jnp.full((4, 2), jnp.nan)), 'x holds NaN'),
+  'words for weights': (lambda: classifier(['30', '30']), 'numbers or a schedule'),
+  'weights of other examples': (lambda: draw(classifier(jnp.ones((3, 2)))), 'belong to 3 examples'),
+  'scale of other examples': (
+    lambda: draw(guided(MIXTURE, [1.0, 1.0]) * jnp.ones(3)),
+    'one for each of 4',
+  ),
+  'a list for a guidance': (lambda: draw([30.0, 30.0]), 'guidance is a value'),
+  'a word for a merge': (lambda: Combine((MIXTURE,), 'sum'), r'CAGrad\(.5\)'),
+  'a word for a merge of pairs': (
+    lambda: Pairs(DDIM(), (guided(MIXTURE, [1.0, 1.0]),) * 2, merge='sum'),
+    'a merge is',
+  ),
+  'ahead to a solver': (lambda: Lookahead(DDIM(), then=DDIM()), 'asks a guidance'),
+  'around a number': (lambda: core.Langevin(3), 'goes around a solver'),
+  'during a guidance for a solver': (
+    lambda: draw(solver=During((0, 10), guided(MIXTURE, [1.0, 1.0]))),
+    'is no solver',
+  ),
+  'during an empty range': (lambda: During((500, 200), guided(MIXTURE, [1.0, 1.0])), 'length of'),
+  'a bare net': (
+    lambda: draw(denoiser=zsi.UNet()),
+    r'Denoiser\(variables, net\), not a bare net',
+  ),
+  'climbing from nothing': (
+    lambda: sample(KEYS, PROCESS.forward(), MIXTURE, solver=DDIM(), shape=(2,)),
+    'x=images',
+  ),
+  'a negative c': (lambda: core.CAGrad(-1.0), 'CAGrad.c is at least 0'),
+  'tau of zero': (lambda: Regressor(VARIABLES, 0.5, 0.0, NET), 'Regressor.tau is above 0'),
+  'half a chunk': (lambda: sample_by(2.5, KEYS, PROCESS, MIXTURE, shape=(2,)), 'two rows'),
+  'half a round': (lambda: TimeTravel(DDIM(), 2.5), 'n >= 1'),
   'no sections': (lambda: core.spaced(10, []), 'no steps'),
   'site': (lambda: LogProb(lambda x, level, given: x, at='here'), 'at is one of'),
   'site of a classifier': (lambda: Classifier({}, [1.0], NET, at='mu'), 'at is one of'),
@@ -210,7 +250,9 @@ def test_is_refused_with_the_right_call(name, compiled):
   call, message = CASES[name]
   with pytest.raises(ValueError, match=message):
     call()
-  assert 'run' not in compiled  # a ValueError that comes after a compilation has cost minutes
+  assert not {'run', 'begin', 'advance'} & set(
+    compiled
+  )  # a ValueError that comes after a compilation has cost minutes
 
 
 def test_a_right_call_is_what_compiles(compiled):
@@ -236,5 +278,5 @@ def test_an_image_that_the_unet_cannot_halve():
   net = zsi.UNet(width=32, mults=(1, 1, 1), blocks=1, attend=(), out=6)
   variables = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1))
   variables = jax.tree.map(lambda a: jnp.zeros(a.shape), variables)
-  with pytest.raises(ValueError, match='4'):
+  with pytest.raises(ValueError, match=r'10 x 10.*multiples of 4'):
     draw(denoiser=Denoiser(variables, net), shape=(10, 10, 3))

@@ -124,13 +124,14 @@ def test_what_shapes_cannot_tell_is_as_published_and_listed(net, schedule, steps
 def test_options_win_over_the_header_and_the_header_over_defaults():
   keys = shapes(NETS['unet'], 16)
   header = {
-    'architecture': {'heads': 2, 'size': 32, 'width': 999, 'mults': [7]},
+    'architecture': {'heads': 2, 'size': 32, 'width': 32, 'mults': [1, 1, 1]},
     'process': {'T': 500},
     'assumed': ['heads'],
   }
   found = infer(keys, header=header, size=16, schedule='linear')
   assert (found['heads'], found['size'], found['T'], found['schedule']) == (2, 16, 500, 'linear')
-  assert found['width'] == 32 and found['mults'] == (1, 1, 1)
+  with pytest.raises(WeightsError, match='header says width=999, its weights width=32'):
+    infer(keys, header={'architecture': {'width': 999}})
   assert set(found['assumed']) == {'heads', 'head_width', 'new_order', 'dropout', 'spectral'}
   assert infer(keys, header={'architecture': 3, 'process': [1], 'assumed': 7})['heads'] == 4
   assert infer(keys, width=32, mults=[1, 1, 1], net='unet', attend=[4])['width'] == 32
@@ -145,7 +146,7 @@ def test_options_win_over_the_header_and_the_header_over_defaults():
     ({'labels': 3}, 'labels=3 .* labels=None'),
     ({'updown': True}, 'updown=True .* updown=False'),
     ({'net': 'encoder'}, "net='encoder' .* 'unet'"),
-    ({'head': 4}, "no option 'head'; there are width, .*heads"),
+    ({'head': 4}, "no option 'head'; there are net, width, .*heads"),
     ({'classes': 4}, "no option 'classes'"),
     ({'heads': 'four'}, "heads='four' is no heads; an example is heads=4"),
     ({'heads': 0}, 'heads=0'),

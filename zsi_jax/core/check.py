@@ -12,6 +12,7 @@ import numpy as np
 from zsi_jax.core.compose import role
 from zsi_jax.core.process import Move, Process
 from zsi_jax.core.solvers import Solver
+from zsi_jax.core.tree import Tree
 
 Watch = tuple[str, ...]
 
@@ -70,6 +71,8 @@ def check_start(shape: Any, x: Any, B: int) -> tuple[int, ...] | None:
     raise ValueError(f'x is a float array [B, H, W, C], images in [-1, 1]; got {what}')
   if x is not None and (x.ndim < 1 or x.shape[0] != B):
     raise ValueError(f'x has shape {tuple(x.shape)}, but there are {B} keys: one x for each key')
+  if x is not None:
+    check_finite(x, 'x')
   if shape is not None and not isinstance(shape, Sequence):
     raise ValueError(f'shape is that of one example, shape=(H, W, C), not {shape!r}')
   size = None if shape is None else tuple(int(n) for n in shape)
@@ -87,6 +90,15 @@ def check_given(given: Any, B: int) -> None:
         f'given{jax.tree_util.keystr(path)} has shape {np.shape(v)}, but there are {B} keys: '
         f'everything in given has the batch in front, [{B}, ...]'
       )
+    check_finite(v, f'given{jax.tree_util.keystr(path)}')
+
+
+def check_finite(v: Any, name: str) -> None:
+  """Floats that can be looked at hold no NaN."""
+  known = not isinstance(v, jax.core.Tracer) and getattr(v, 'is_fully_addressable', True)
+  floats = jnp.issubdtype(getattr(v, 'dtype', float), jnp.floating)
+  if known and floats and not np.isfinite(v).all():
+    raise ValueError(f'{name} holds NaN or infinite numbers')
 
 
 def check_watch(watch: str | Sequence[str], rows: int, known: set[int] | None) -> Watch:
@@ -114,6 +126,8 @@ def watched(watch: Watch) -> tuple[Watch, tuple[int, ...]]:
 def check_roles(denoiser: Any, guidance: Any, solver: Any) -> None:
   """Each argument in its own place."""
   for name, v in {'denoiser': denoiser, 'guidance': guidance, 'solver': solver}.items():
+    if hasattr(v, 'apply') and not isinstance(v, Tree):
+      raise ValueError(f'the {name} needs its variables: Denoiser(variables, net), not a bare net')
     if isinstance(v, type) or not callable(v):
       raise ValueError(f'the {name} is a value that can be called, as in DDIM(), not {v!r}')
   if not isinstance(solver, Solver) or role(solver) != 'solver':
@@ -122,10 +136,14 @@ def check_roles(denoiser: Any, guidance: Any, solver: Any) -> None:
     raise ValueError(f'{guidance!r} is a solver: sample(..., denoiser, guidance, solver)')
 
 
-def check_direction(process_or_moves: Any, solver: Solver) -> None:
-  """A chain that climbs needs a solver that can."""
+def check_direction(process_or_moves: Any, solver: Solver, x: Any) -> None:
+  """A chain that climbs needs a solver that can, and something to start from."""
   beta = process_or_moves.beta
-  if isinstance(process_or_moves, Process) or isinstance(beta, jax.core.Tracer) or solver.climbs:
+  if isinstance(process_or_moves, Process) or isinstance(beta, jax.core.Tracer):
     return
-  if np.any(np.asarray(beta) < 0):
+  if np.all(np.asarray(beta) >= 0):
+    return
+  if x is None:
+    raise ValueError('a chain that climbs starts from images: sample(..., solver=DDIM(), x=images)')
+  if not solver.climbs:
     raise ValueError(f'{solver!r} draws noise and cannot climb: solver=DDIM() inverts')

@@ -1,6 +1,6 @@
 """Solvers around solvers: corrected, repeated, looked ahead, paired, switched.
 
-(1) x <- x + e s + sqrt(2 e) z, e = 2 (1 - beta) (snr min(|z| / |s|, sigma))^2     Langevin
+(1) x <- x + e s + sqrt(2 e) z, e = 2 (1 - beta) (snr min(1 / |s|, sigma))^2       Langevin
 (2) x_t <- sqrt(1 - beta) x_s + sqrt(beta) z                                       TimeTravel
 (3) x_s = land_a + gain * (d land_a / d x_t)^T s_b(land_a)                         Lookahead, Pairs
 """
@@ -23,6 +23,7 @@ from zsi_jax.core.guidance import (
   Nothing,
   Score,
   Step,
+  check_merge,
   gather,
   merged,
   summands,
@@ -34,6 +35,7 @@ from zsi_jax.core.solvers import Landing, Solver
 from zsi_jax.core.tree import (
   Array,
   Number,
+  at_least,
   bcast,
   brief,
   fold,
@@ -59,6 +61,14 @@ class Around(Solver):
 
   solver: Solver
 
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    name = type(self).__name__
+    if not isinstance(self.solver, Solver) or role(self.solver) != 'solver':
+      raise ValueError(
+        f'{name} goes around a solver, {name}(Ancestral(), ...), not {self.solver!r}'
+      )
+
   def init(self, x: Array) -> Any:
     return self.solver.init(x)
 
@@ -73,8 +83,9 @@ class Around(Solver):
 class Langevin(Around):
   """A move, then `n` corrections where it landed (1); none at x_0, where no noise is left.
 
-  The steps of Song et al., for each example by its own norms, and never longer than a score of
-  1 / sigma asks for: a vanishing score would ask for an endless one.
+  The steps of Song et al. with root mean squares for norms (that of z is 1), for each example by
+  its own score, and never longer than a score of 1 / sigma asks for: a vanishing score would ask
+  for an endless one. A step that depends on x is biased in few dimensions, not in an image.
   """
 
   n: int = static(1)
@@ -83,7 +94,7 @@ class Langevin(Around):
   def __post_init__(self) -> None:
     super().__post_init__()
     whole_batch(self.snr, 'Langevin.snr')
-    if self.n < 1:
+    if not isinstance(self.n, int) or self.n < 1:
       raise ValueError(f'Langevin corrects a move n >= 1 times, not {self.n}')
 
   def __call__(
@@ -96,7 +107,7 @@ class Langevin(Around):
       pred, score, _ = field(k, x, move.to, given)
       s = score - pred.eps / bcast(positive(move.to.sigma), x)
       z = normal(k, x)
-      reach = jnp.minimum(rms(z) / positive(rms(s)), move.to.sigma)
+      reach = jnp.minimum(1 / positive(rms(s)), move.to.sigma)
       e = 2 * move.alpha_ratio**2 * (self.snr * reach) ** 2
       return x + e * s + root(2 * e) * z, None
 
@@ -113,7 +124,7 @@ class TimeTravel(Around):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.n < 1:
+    if not isinstance(self.n, int) or self.n < 1:
       raise ValueError(f'TimeTravel takes a move n >= 1 times, not {self.n}')
 
   def __call__(
@@ -163,7 +174,7 @@ def ahead(
 def check_ahead(solver: Any, mode: str) -> None:
   if mode not in MODES:
     raise ValueError(f'mode is one of {MODES}, not {mode!r}')
-  if isinstance(solver, Solver) and jax.tree.leaves(solver.init(jnp.zeros(()))):
+  if jax.tree.leaves(solver.init(jnp.zeros(()))):
     raise ValueError(
       f'{type(solver).__name__} has a memory and cannot be differentiated alone: '
       "look ahead through Ancestral(inject='sample') or DDIM()"
@@ -180,6 +191,8 @@ class Lookahead(Around):
   def __post_init__(self) -> None:
     super().__post_init__()
     check_ahead(self.solver, self.mode)
+    if not callable(self.then) or role(self.then) == 'solver':
+      raise ValueError(f'Lookahead asks a guidance where it lands, not {self.then!r}')
 
   def __call__(
     self, keys: Array, field: Field, x: Array, carry: Any, move: Move, given: Any = None
@@ -206,6 +219,7 @@ class Pairs(Around):
   def __post_init__(self) -> None:
     super().__post_init__()
     check_ahead(self.solver, self.mode)
+    check_merge(self.merge)
     if self.pairing not in ('star', 'pairs'):
       raise ValueError(f"pairing is 'star' or 'pairs', not {self.pairing!r}")
     if isinstance(self.terms, tuple) and len(self.terms) < 2:
@@ -253,6 +267,7 @@ class During(Guidance, Solver):
       )
     if np.shape(self.t) != (2,):
       raise ValueError(f'During.t is a range (low, high) of timesteps, not {brief(self.t)}')
+    at_least(self.t[1] - self.t[0], 0, 'the length of During.t')
     if all(solvers):
       x = jnp.zeros(())
       if str(jax.tree.structure(self.init(x))) != str(jax.tree.structure(self.otherwise.init(x))):

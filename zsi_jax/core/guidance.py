@@ -89,6 +89,12 @@ class Guidance(Tree):
   def __radd__(self, other: Any) -> Guidance:
     return self if isinstance(other, int) and other == 0 else NotImplemented  # sum([a, b, c])
 
+  def __sub__(self, other: Guidance) -> Combine:
+    return self + -1.0 * other
+
+  def __neg__(self) -> Scale:
+    return self * -1.0
+
   def __mul__(self, factor: Any) -> Scale:
     return NotImplemented if isinstance(factor, Guidance) else Scale(self, factor)
 
@@ -110,7 +116,10 @@ class Scale(Guidance):
 
   def __call__(self, s: Step) -> tuple[Score, Notes]:
     score, notes = self.term(s)
-    w = bcast(value(self.weight, s.level, s.given), s.x)
+    w = jnp.asarray(value(self.weight, s.level, s.given))
+    if w.ndim and w.shape != s.x.shape[:1]:
+      raise ValueError(f'a weight is a number or [B], one for each of {len(s.x)}; got {w.shape}')
+    w = bcast(w, s.x)
     return jax.tree.map(lambda g: w * g, score), notes
 
 
@@ -124,6 +133,7 @@ class Combine(Guidance):
     super().__post_init__()
     if isinstance(self.terms, tuple) and not self.terms:
       raise ValueError('Combine needs at least one term: Combine((a, b), merge=CAGrad(.5))')
+    check_merge(self.merge)
 
   def __call__(self, s: Step) -> tuple[Score, Notes]:
     scores, notes = zip(*(term(s) for term in self.terms), strict=True)
@@ -131,6 +141,11 @@ class Combine(Guidance):
       return functools.reduce(Score.plus, scores), gather(*notes)
     g, extra = merged(self.merge, s.totals(scores))
     return Score(direct=g), gather(*notes, extra)
+
+
+def check_merge(merge: Any) -> None:
+  if merge is not None and not callable(merge):
+    raise ValueError(f'a merge is a value such as Sum(), Mean() or CAGrad(.5), not {merge!r}')
 
 
 def summands(term: Guidance) -> tuple[Guidance, ...]:

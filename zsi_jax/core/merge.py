@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.core.tree import Array, Number, Tree, positive, root, weight
+from zsi_jax.core.tree import Array, Number, Tree, at_least, positive, root, weight
 
 EXACT = 6  # three terms make six ordered pairs; 2^6 - 1 = 63 faces are still cheap
 
@@ -63,6 +63,10 @@ class CAGrad(Tree):
   """
 
   c: Number = weight(0.5)
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    at_least(self.c, 0, 'CAGrad.c')
 
   def __call__(self, gram: Array) -> Array:
     K = gram.shape[-1]

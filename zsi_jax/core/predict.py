@@ -90,6 +90,8 @@ class Aim(Tree):
 
   def read(self, given: Any) -> Array:
     z = From('aim').read(given)
+    if z.ndim != 1:
+      raise ValueError(f"given['aim'] is one number for each example, [B], not {z.shape}")
     return self.strength * jnp.stack([1 - z, z], -1)
 
 
@@ -126,6 +128,11 @@ class Denoiser(Tree):
 
   def __call__(self, x: Array, level: Level, cond: Any = None) -> Prediction:
     B = x.shape[0]
+    if cond is None and self.null is None and getattr(self.net, 'labels', None) is not None:
+      raise ValueError(
+        f"this denoiser has {self.net.labels} label rows and no cond: give given={{'conds': [B]}}, "
+        'or say which row is none, Denoiser(..., null=K) or zsi.load(..., null=K)'
+      )
     cond = repeat(self.null, B) if cond is None else cond
     out = self.net.apply(self.variables, x, jnp.broadcast_to(level.t, B), cond)
     return self.read(out, x, level)

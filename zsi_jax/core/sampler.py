@@ -94,7 +94,9 @@ def sample_by(
 
   A single row left over joins the chunk before it. `progress` shows a bar of rows.
   """
-  if every < 2:  # XLA inlines a scan of one row, and then rounds otherwise
+  if (
+    not isinstance(every, int) or every < 2
+  ):  # XLA inlines a scan of one row, and then rounds otherwise
     raise ValueError(f'a chunk has at least two rows, not {every}: sample_by(50, keys, ...)')
   call, plan = ready(keys, process_or_moves, denoiser, guidance, solver, shape, x, given, watch)
   return chunks(every, call, plan, progress)
@@ -116,7 +118,7 @@ def ready(
   solver = Ancestral() if solver is None else solver
   check_roles(denoiser, guidance, solver)
   size, names = check(keys, moves, shape, x, given, watch)
-  check_direction(moves, solver)
+  check_direction(moves, solver, x)
   return Call(keys, moves, Field(denoiser, guidance), solver, x, given), Plan(size, names)
 
 

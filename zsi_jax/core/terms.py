@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from zsi_jax.core.guidance import Guidance, Notes, Score, Step
 from zsi_jax.core.predict import value
 from zsi_jax.core.process import Level
-from zsi_jax.core.tree import Array, Number, bcast, leaf, positive, repeat, static, weight
+from zsi_jax.core.tree import Array, Number, at_least, bcast, leaf, positive, repeat, static, weight
 
 SITES = ('xt', 'mean', 'x0')
 
@@ -101,6 +101,8 @@ class Classifier(Guidance):
         f'Classifier {self.name!r} has {K} classes and needs {K} weights, as in '
         f'towards({", ".join(["30."] * min(K, 4))}{", ..." if K > 4 else ""}); got shape {w.shape}'
       )
+    if w.ndim == 2 and len(w) != len(x):
+      raise ValueError(f'weights [B, {K}] belong to {len(w)} examples, and there are {len(x)}')
     return jnp.sum(w * jax.nn.log_softmax(logits), -1)
 
   def __call__(self, s: Step) -> tuple[Score, Notes]:
@@ -120,6 +122,7 @@ class Regressor(Guidance):
   def __post_init__(self) -> None:
     super().__post_init__()
     check_site(self.at)
+    at_least(self.tau, 0, 'Regressor.tau', strict=True)
 
   def logp(self, x: Array, level: Level, given: Any) -> Array:
     out = self.net.apply(self.variables, x, jnp.broadcast_to(level.t, x.shape[:1]))

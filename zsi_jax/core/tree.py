@@ -52,12 +52,21 @@ def leaf(v: Any) -> Any:
 def finite(v: Any, where: str) -> Any:
   """v as a float array; a ValueError where it is concrete and not finite."""
   if not is_numeric(v) or isinstance(v, bool):
+    if not callable(v) and not hasattr(v, 'read'):
+      raise ValueError(f'{where} is numbers or a schedule of them, as in [30., 30.]; got {v!r}')
     return leaf(v)
   v = jnp.asarray(v, float)
   if not isinstance(v, jax.core.Tracer) and v.is_fully_addressable:
     if not np.isfinite(np.asarray(v)).all():
       raise ValueError(f'{where} must be finite numbers, as in [30., 30.]; got {np.asarray(v)}')
   return v
+
+
+def at_least(v: Any, low: float, where: str, strict: bool = False) -> None:
+  """A ValueError where v is a known number and too small."""
+  if isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer):
+    if np.any(np.asarray(v) < low) or (strict and np.any(np.asarray(v) == low)):
+      raise ValueError(f'{where} is {"above" if strict else "at least"} {low}, not {brief(v)}')
 
 
 class Tree:

@@ -84,7 +84,7 @@ def infer(
     ) from None
   if norm := reading(arrays):
     found['spectral'] = norm
-  return {'net': net, **_settle(found, _defaults(net, found), header or {}, options, file)}
+  return _settle({'net': net, **found}, _defaults(net, found), header or {}, options, file)
 
 
 def _settle(
@@ -96,6 +96,12 @@ def _settle(
 ) -> dict[str, Any]:
   """Options over header over defaults; none of them over the shapes."""
   parts = [p for p in (header.get('architecture'), header.get('process')) if isinstance(p, dict)]
+  for name, said in ((k, _tidy(v)) for part in parts for k, v in part.items()):
+    if name in found and said != found[name]:
+      raise WeightsError(
+        f'{file}: its header says {name}={said!r}, its weights {name}={found[name]!r}: keys are '
+        'missing, changed or added since it was written. Convert the original again.'
+      )
   told = {k: _tidy(v) for part in parts for k, v in part.items() if k in default} | options
   if unknown := [k for k in options if k not in found and k not in default]:
     raise WeightsError(

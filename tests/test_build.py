@@ -146,6 +146,7 @@ def test_options_that_make_no_network_are_refused(tmp_path):
     ({'schedule': 'foo'}, 'cosine'),
     ({'size': 15}, 'multiple of 4'),
     ({'heads': 3}, 'heads=3'),
+    ({'net': 'dit'}, "net='dit' .* 'unet'"),
   ):
     call = TOLD | options
     refused(lambda call=call: zsi.convert(GOLDEN / 'unet.pt', to, **call), said)

@@ -190,7 +190,8 @@ def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, s
   arrays, facts = weights.read(file)
   header = facts['header']
   fields = {f.name for f in dataclasses.fields(NETS[kind(arrays, file=file)])}
-  known = {k: v for k, v in options.items() if k in fields | {'schedule', 'T', 'size', 'lipschitz'}}
+  fields |= {'net', 'schedule', 'T', 'size', 'lipschitz'}
+  known = {k: v for k, v in options.items() if k in fields}
   if (K := known.pop('classes', None)) is not None:
     arrays = weights.slice_head(arrays, K, file=file)
     header = header and {**header, 'architecture': header['architecture'] | {'classes': K}}

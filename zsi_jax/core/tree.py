@@ -52,7 +52,7 @@ def leaf(v: Any) -> Any:
 def finite(v: Any, where: str) -> Any:
   """v as a float array; a ValueError where it is concrete and not finite."""
   if not is_numeric(v) or isinstance(v, bool):
-    if not callable(v) and not hasattr(v, 'read'):
+    if not callable(v) and not hasattr(v, 'read') and not hasattr(v, 'shape'):  # nor abstract
       raise ValueError(f'{where} is numbers or a schedule of them, as in [30., 30.]; got {v!r}')
     return leaf(v)
   v = jnp.asarray(v, float)

@@ -159,9 +159,19 @@ def kind(arrays: Mapping[str, np.ndarray], *, file: str | Path = 'the weights fi
   return _kind({_plain(key): tuple(a.shape) for key, a in arrays.items()}, str(file))
 
 
+STEM = {'input_blocks.0.0.weight': 4, 'time_embed.0.weight': 2}  # what every one of them has
+
+
 def _kind(shapes: Shapes, file: str) -> str:
   first = ', '.join(f'{k} {list(s)}' for k, s in list(shapes.items())[:3])
-  if 'input_blocks.0.0.weight' in shapes and 'time_embed.0.weight' in shapes:
+  if {'input_blocks.0.0.weight', 'time_embed.0.weight'} & set(shapes):
+    for key, rank in STEM.items():
+      if len(shapes.get(key, ())) != rank:
+        found = list(shapes[key]) if key in shapes else 'nothing'
+        raise WeightsError(
+          f'{file}: {key} of rank {rank} was expected, found {found}. Is the file whole? '
+          f'Known are {_known()}.'
+        )
     if any(key.startswith('output_blocks.') for key in shapes):
       return 'unet'
     if 'out.2.positional_embedding' in shapes:

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from tests.parity import twins  # noqa: E402
-from zsi_jax.io import weights  # noqa: E402
-from zsi_jax.nets import DiT, Encoder, Spectral, UNet, collect  # noqa: E402
+from tests.parity import twins
+from zsi_jax.io import weights
+from zsi_jax.nets import DiT, Encoder, Spectral, UNet, collect
 
 SAME = dict(head_width=64, updown=True)
 BIG = dict(width=256, mults=(1, 1, 2, 2, 4, 4), blocks=2, attend=(8, 16, 32))

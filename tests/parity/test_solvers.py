@@ -22,17 +22,16 @@ from __future__ import annotations
 
 import itertools
 
+import diffusers
 import jax
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-diffusers = pytest.importorskip('diffusers')
-
-import zsi_jax as zsi  # noqa: E402
-from tests.oracle import Mixture, guided  # noqa: E402
-from zsi_jax import core  # noqa: E402
-from zsi_jax.core.tree import fold, normal, take  # noqa: E402
+import zsi_jax as zsi
+from tests.oracle import Mixture, guided
+from zsi_jax import core
+from zsi_jax.core.tree import fold, normal, take
 
 T = 1000
 BETAS = {'linear': core.linear(T), 'scaled_linear': core.scaled_linear(T)}

@@ -6,13 +6,12 @@ import collections
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from tests.io import made  # noqa: E402
-from zsi_jax.io import weights  # noqa: E402
-from zsi_jax.io.convert import convert  # noqa: E402
-from zsi_jax.io.errors import WeightsError  # noqa: E402
+from tests.io import made
+from zsi_jax.io import weights
+from zsi_jax.io.convert import convert
+from zsi_jax.io.errors import WeightsError
 
 FORMS = {
   'zip': {},

@@ -1,0 +1,1 @@
+"""Data sets whose truth is known, and the loaders of real ones: numpy in, batches out."""

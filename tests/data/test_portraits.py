@@ -39,7 +39,7 @@ def share(record, *names: str) -> float:
 
 
 # By size, of whole records.
-PINNED = ['4c8d020fabe21786', '7c3b99cac2014803', 'd971b61eaefe4e74']
+PINNED = []
 DIGEST = """
 from zsi_jax.data.portraits import Portraits
 for size in (32, 64, 128):

@@ -53,7 +53,7 @@ def skin(p: Person) -> Colour:
 
 def hair(p: Person) -> Colour:
   """Black to blond, and then grey with age, but never so grey that it cannot be told."""
-  return mix(ramp(HAIR, p.hair), GREY, 0.62 * ease(p.age, 0.5, 1.0))
+  return mix(ramp(HAIR, p.hair), GREY, 0.62 * ease(p.age, 0.35, 1.0))
 
 
 def iris(p: Person) -> Colour:

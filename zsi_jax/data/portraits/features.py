@@ -84,7 +84,10 @@ def features(p: Person) -> Features:
 
 
 def _eyes(p: Person):
-  size, gap = 1 + 0.17 * p.trait('eye_size'), 0.285 + 0.03 * p.trait('eye_gap')
+  size, gap = (
+    1 + 0.17 * p.trait('eye_size') - 0.15 * (p.age - 0.4),
+    0.285 + 0.03 * p.trait('eye_gap'),
+  )
   wide = 0.138 * size
   # A smile lifts the lower lid; age lets the upper one hang.
   high = (0.012 + 0.1 * p.eye_open) * size - 0.012 * p.age

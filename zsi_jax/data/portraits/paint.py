@@ -176,8 +176,8 @@ def _mouth(p: Person, f: Features, canvas: Canvas, tone: Colour) -> None:
 
 
 def _wrinkles(p: Person, canvas: Canvas, tone: Colour) -> None:
-  """Lines that deepen from 1/3 of the range of ages on, and a knit brow."""
-  deep, frown = ease(p.age, 0.3, 1.0), ease(p.furrow, 0.6, 1.0)
+  """Lines that deepen with age, and a knit brow."""
+  deep, frown = ease(p.age, 0.15, 1.0), ease(p.furrow, 0.6, 1.0)
   ink = mix(tone, times(tone, (0.58, 0.5, 0.5)), 0.55 * deep)
   if deep > 0.02:
     for k in range(3):

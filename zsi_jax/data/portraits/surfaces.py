@@ -130,7 +130,7 @@ def weights(p: Person) -> dict[str, float]:
   t = p.trait
   return {
     'wide': 0.05 * t('wide') - 0.02 * p.age,
-    'long': 0.05 * t('long') + 0.02 * p.age,
+    'long': 0.05 * t('long') + 0.05 * (p.age - 0.4),
     'deep': 0.05 * t('deep'),
     'jaw': 0.08 * t('jaw') + 0.03 * p.age,
     'chin': 0.6 * t('chin'),
@@ -140,7 +140,7 @@ def weights(p: Person) -> dict[str, float]:
     'ridge': 0.6 * t('ridge') + 0.2 * p.age,
     'lips': 0.5 * t('lips') - 0.5 * p.age,
     'hollow': 0.9 * p.age,
-    'jowl': ease(p.age, 0.35, 1.0),
+    'jowl': ease(p.age, 0.25, 1.0),
     'open': p.mouth_open,
     'smile': 1.3 * max(0.0, p.smile - 0.25),
     'puff': 0.3 * t('wide') + 0.4 * (1 - p.age),

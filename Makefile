@@ -18,13 +18,16 @@ LEAN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-house lint format parity bench-conv doctor wheel lock clean env env-parity
+.PHONY: help demo portraits test test-house lint format parity bench-conv bench-data doctor wheel lock clean env env-parity
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /:/' | awk -F: '{printf "%-12s %s\n", $$1, $$2}'
 
 demo: env ## the closed-form mixture, unguided, one-sided and multi-guided: runs/demo
 	.venv/bin/python -m bench.mixture --out runs/demo $(ARGS)
+
+portraits: env ## the contact sheets of the drawn portraits: docs/portraits*.png
+	.venv/bin/python -m bench.portraits $(ARGS)
 
 test: env ## every test that needs no PyTorch
 	$(LEAN) .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
@@ -48,6 +51,9 @@ parity: env-parity ## against PyTorch, diffusers and transformers, in .venv-pari
 
 bench-conv: env ## convolutions inside a scan against outside it
 	.venv/bin/python -m bench.conv_in_scan $(ARGS)
+
+bench-data: env ## images a second of every data set: drawn, from disk, from memory
+	.venv/bin/python -m bench.data $(ARGS)
 
 doctor: env ## what this machine has, and what it lacks
 	@JAX_PLATFORMS= .venv/bin/zsi doctor $(ARGS)

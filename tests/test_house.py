@@ -33,7 +33,7 @@ MAY_IMPORT = {
   'report': {'io'},
   'build': L0 | L1,
   'stages': L0 | L1 | {'', 'build'},
-  'doctor': {''},  # looks at the machine, not at the rooms
+  'doctor': {'', 'data'},  # looks at the machine, and at which data sets lie on it
   '__init__': {'core', 'nets', 'build', 'report'},
   'main': L0 | L1 | {'', 'build', 'stages', 'doctor'},
   '__main__': {'main'},

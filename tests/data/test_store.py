@@ -1,0 +1,397 @@
+"""Data sets on disk: what was written is what is read, or a DataError says what is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.toy import Changed, Toy, same
+from zsi_jax.data import memory, npz, record, store
+from zsi_jax.data.check import source as check_source
+from zsi_jax.data.errors import DataError
+from zsi_jax.data.record import Field
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARD = 4000  # bytes: a few records
+
+
+def copied(finished: Path, tmp_path: Path) -> Path:
+  return Path(shutil.copytree(finished.parents[1], tmp_path / 'toy')) / '/'.join(
+    finished.parts[-2:]
+  )
+
+
+def shard(directory: Path, number: int) -> Path:
+  return sorted(directory.glob('*.array_record-*'))[number]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  return store.write(Toy(), tmp_path_factory.mktemp('store'), shard_bytes=SHARD)
+
+
+@pytest.fixture(params=['store', 'npz', 'memory', 'store of a store'])
+def kept(request, finished, tmp_path):
+  match request.param:
+    case 'store':
+      return store.open(finished)
+    case 'npz':
+      return memory.Npz(memory.write_npz(Toy(), tmp_path / 'deep' / 'toy.npz'))
+    case 'memory':
+      return memory.load(Toy())
+  return store.open(store.write(store.open(finished), tmp_path))
+
+
+def test_what_is_kept_is_the_source(kept):
+  source = Toy()
+  for other in (kept, pickle.loads(pickle.dumps(kept))):
+    assert len(other) == len(source) and other.name == source.name
+    assert dict(other.fields) == dict(source.fields)
+    assert record.digest(other) == record.digest(source)
+    for i in range(-len(source), len(source)):
+      same(other[i], source[i])
+      same(other.attributes(i), source.attributes(i))
+    ours, theirs = record.table(other), record.table(source)
+    assert ours.keys() == theirs.keys()
+    for name, column in theirs.items():
+      np.testing.assert_array_equal(ours[name], column, strict=True)
+    for i in (len(source), -len(source) - 1):
+      with pytest.raises(IndexError, match='of a data set of 23'):
+        other[i]
+
+
+def test_tfds_reads_it_in_order_without_tensorflow(finished):
+  import tensorflow_datasets as tfds
+
+  assert len(list(finished.glob('*.array_record-*'))) > 3
+  root, digest = finished.parents[2], finished.parent.name
+  for data in (
+    tfds.builder_from_directory(str(finished)).as_data_source('train'),
+    tfds.data_source(f'toy/{digest}', data_dir=root, split='train'),
+  ):
+    assert len(data) == 23
+    for i in range(23):
+      wanted = Toy()[i]
+      for name in ('image', 'mask', 'landmarks', 'tokens', 'exact', 'number', 'age', 'even'):
+        np.testing.assert_array_equal(data[i][name], wanted[name])
+      assert data[i]['caption'].decode() == wanted['caption']
+  assert 'tensorflow' not in sys.modules
+
+
+def test_a_finished_data_set_is_not_written_again(finished, monkeypatch):
+  before = {p: p.stat().st_mtime_ns for p in finished.iterdir()}
+  monkeypatch.setattr(store, '_write', None)
+  assert store.write(Toy(), finished.parents[2]) == finished
+  assert {p: p.stat().st_mtime_ns for p in finished.iterdir()} == before
+  assert store.open(Toy(), finished.parents[2]).path == finished
+  assert store.open(finished.parents[1]).path == store.open(finished.parent).path == finished
+
+
+def test_the_manifest_and_verify(finished):
+  stored = store.open(finished)
+  assert stored.manifest.files.keys() == {p.name for p in finished.iterdir()} - {'zsi.json'}
+  assert sum(stored.manifest.shards.values()) == 23 and stored.manifest.versions['numpy']
+  stored.verify()
+  np.testing.assert_array_equal(stored.readable(), np.arange(23))
+
+
+def test_two_writes_give_the_same_bytes(finished, tmp_path):
+  again = store.write(Toy(), tmp_path, shard_bytes=SHARD, stamp={'commit': 'abc'})
+  assert store.open(again).manifest.stamp == {'commit': 'abc'}
+  ours, theirs = (store.open(p).manifest.files for p in (again, finished))
+  assert ours == theirs
+
+
+def test_corrupt_records_are_skipped_only_if_asked(tmp_path):
+  source = Toy(corrupt=(0, 5, 22))
+  with pytest.raises(DataError, match='toy: record 0: photo 0: broken'):
+    store.write(source, tmp_path)
+  assert not list(tmp_path.rglob('*.json')) and not list(tmp_path.rglob('*.part'))
+  stored = store.open(store.write(source, tmp_path, skip_corrupt=True, shard_bytes=SHARD))
+  left = [i for i in range(23) if i not in (0, 5, 22)]
+  assert stored.skipped == tuple((i, f'photo {i}: broken') for i in (0, 5, 22))
+  np.testing.assert_array_equal(stored.source_index, left)
+  for ours, theirs in enumerate(left):
+    same(stored[ours], source[theirs])
+    same(stored.attributes(ours), source.attributes(theirs))
+  with pytest.raises(DataError, match='without 3 corrupt records .*photo 0: broken'):
+    store.write(source, tmp_path)
+  with pytest.raises(DataError, match='no record can be read'):
+    store.write(Toy(n=2, corrupt=(0, 1)), tmp_path, skip_corrupt=True)
+
+
+NAN = np.full((5, 2), np.nan, np.float32)
+
+
+@pytest.mark.parametrize('write', [store.write, lambda s, root: memory.write_npz(s, root / 'a')])
+@pytest.mark.parametrize(
+  'entry, value, said',
+  [
+    ('age', np.float32(1.25), r'record 7: age is 1.25, outside \[0, 1\]'),
+    ('yaw', np.float32(-91), r'record 7: yaw is -91.0, outside \[-90, 90\]'),
+    ('tokens', np.array([1, -2, 3, 4], np.int32), r'tokens is -2, outside \[0, inf\]'),
+    ('landmarks', NAN, r'landmarks is not finite \(nan\)'),
+    ('exact', np.float64('inf'), r'exact is not finite \(inf\)'),
+    ('age', None, 'record 7: it lacks age'),
+    ('more', 3, 'record 7: it has more, which its source does not declare'),
+    ('age', np.float64(0.5), r'age is float64 \(\), not float32 \(\)'),
+    ('image', np.zeros((8, 9, 3), np.uint8), r'image is uint8 \(8, 9, 3\), not uint8 \(8, 8, 3\)'),
+    ('mask', np.zeros((8, 8, 1), np.float32), 'mask is float32'),
+    ('caption', 3, 'caption is int, not text'),
+    ('number', 'three', 'number is <U5'),
+  ],
+)
+def test_a_record_that_breaks_its_word(tmp_path, write, entry, value, said):
+  with pytest.raises(DataError, match=said):
+    write(Changed(Toy(), 7, entry, value), tmp_path)
+  assert not list(tmp_path.rglob('zsi.json')) and not list(tmp_path.rglob('*.part'))
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  [
+    ({'name': 'My set'}, 'no snake_case'),
+    ({'n': 0}, 'no records'),
+    ({'fields': {'age': Field()}}, "no field 'image'"),
+    ({'fields': {'image': Field((8, 8, 2), 'uint8', 'image')}}, '1, 3 or 4'),
+    ({'fields': {**Toy().fields, 'words': Field((2,), 'str')}}, 'text has shape'),
+    ({'fields': {**Toy().fields, 'words': Field(dtype='complex64')}}, 'complex64'),
+  ],
+)
+def test_a_source_that_no_store_can_keep(tmp_path, change, said):
+  class Odd:
+    name, parameters, fields = 'toy', {}, Toy().fields
+    n = 5
+
+    def __len__(self):
+      return self.n
+
+  for name, value in change.items():
+    setattr(Odd, name, value)
+  with pytest.raises(DataError, match=said):
+    check_source(Odd())
+
+
+def test_what_is_not_there_is_told(finished, tmp_path):
+  source = Toy(seed=9)
+  with pytest.raises(DataError) as error:
+    store.open(source, tmp_path)
+  for told in (str(tmp_path), record.digest(source), 'zsi.json', 'attributes.npz', '--stage=prep'):
+    assert told in str(error.value)
+  with pytest.raises(DataError, match='the root'):
+    store.open(source)
+  with pytest.raises(DataError, match='no finished data set'):
+    store.open(tmp_path / 'nowhere')
+  for seed in (1, 2):
+    store.write(Toy(n=1, seed=seed), tmp_path)
+  with pytest.raises(DataError, match='several data sets'):
+    store.open('toy', tmp_path)
+  with pytest.raises(DataError, match='no such file.*write_npz'):
+    memory.Npz(tmp_path / 'a.npz')
+
+
+def test_truncated_removed_and_changed_files(finished, tmp_path):
+  directory = copied(finished, tmp_path)
+  path = shard(directory, 1)
+  whole = path.read_bytes()
+  path.write_bytes(whole[:-7])
+  with pytest.raises(DataError, match=rf'{path.name}: {len(whole) - 7} bytes where {len(whole)} '):
+    store.open(directory)
+  with pytest.raises(DataError, match='bytes where'):  # neither used nor written over
+    store.write(Toy(), directory.parents[2])
+  path.unlink()
+  with pytest.raises(DataError, match=f'{path.name}: the file is gone'):
+    store.open(directory)
+  path.write_bytes(whole)
+  store.open(directory).verify()
+  text = (directory / 'zsi.json').read_text()
+  (directory / 'zsi.json').write_text(text.replace('"size": 8', '"size": 9'))
+  with pytest.raises(DataError, match='changed after it was written'):
+    store.open(directory)
+  (directory / 'zsi.json').write_text(text[:-9])
+  with pytest.raises(DataError, match='it cannot be read'):
+    store.open(directory)
+  (directory / 'zsi.json').unlink()
+  with pytest.raises(DataError, match='is no finished data set'):
+    store.write(Toy(), directory.parents[2])
+
+
+def test_a_flipped_byte_is_found(finished, tmp_path):
+  """Any bit of a shard: verify names the file; a record reads as it was, or not at all."""
+  directory = copied(finished, tmp_path)
+  path = shard(directory, 2)
+  whole, hurt = path.read_bytes(), 0
+  data = np.flatnonzero(np.frombuffer(whole, np.uint8))
+  for at in data[:: max(1, len(data) // 40)]:
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x20]) + whole[at + 1 :])
+    stored = store.open(directory)
+    with pytest.raises(DataError, match=path.name):
+      stored.verify()
+    left = stored.readable()
+    for i in left:
+      same(stored[i], Toy()[i])
+    for i in set(range(23)) - set(left.tolist()):
+      hurt += 1
+      with pytest.raises(DataError, match=rf'{path.name}: record {i} cannot be read \('):
+        stored[i]
+  assert hurt > 20
+
+
+def test_damaged_attributes(finished, tmp_path):
+  directory = copied(finished, tmp_path)
+  path = directory / 'attributes.npz'
+  whole = path.read_bytes()
+  path.write_bytes(whole[:90] + bytes([whole[90] ^ 1]) + whole[91:])
+  with pytest.raises(DataError, match='attributes.npz'):
+    store.open(directory).attributes(0)
+  with pytest.raises(DataError, match='attributes.npz'):
+    store.open(directory).verify()
+
+
+def test_npz_of_others_and_damaged_ones(tmp_path):
+  path = tmp_path / '3 Faces.npz'
+  columns = {'image': Toy().fields['image'], 'age': np.linspace(0, 1, 3)}
+  columns['image'] = np.stack([Toy()[i]['image'] for i in range(3)])
+  np.savez(path, **columns)
+  source = memory.Npz(path)
+  assert source.name == 'npz_3_faces' and len(source) == 3 and source[1]['age'] == 0.5
+  assert source.fields['age'] == Field(dtype='float64')
+  with pytest.raises(ValueError, match='read-only'):
+    source[0]['image'][:] = 0
+  np.savez(path, image=columns['image'], age=columns['age'][:2])
+  with pytest.raises(DataError, match='different lengths'):
+    memory.Npz(path)
+  np.savez(path, pictures=columns['image'])
+  with pytest.raises(DataError, match="no array 'image'"):
+    memory.Npz(path)
+  whole = memory.write_npz(Toy(), path).read_bytes()
+  for broken in (b'', whole[: len(whole) // 2], b'text', whole[:-1]):
+    path.write_bytes(broken)
+    with pytest.raises(DataError, match=rf'damaged one .*{len(broken)} bytes'):
+      memory.Npz(path)
+  found = 0
+  for at in range(0, len(whole), 211):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    try:
+      source = memory.Npz(path)
+    except DataError:
+      found += 1
+    else:  # a time stamp or the like
+      same(source[3], Toy()[3])
+  assert found > 20
+
+
+def test_a_failed_npz_leaves_the_old_one(tmp_path):
+  path = memory.write_npz(Toy(), tmp_path / 'a.npz')
+  before = path.read_bytes()
+  with pytest.raises(DataError, match='record 3'):
+    memory.write_npz(Changed(Toy(), 3, 'age', None), path)
+  assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['a.npz']
+  with pytest.raises(DataError, match='cannot be written'):
+    memory.write_npz(Toy(), path / 'b.npz')
+
+
+def test_any_name_of_a_field_can_be_kept(tmp_path):
+  names = ['file', 'self', 'args', 'allow_pickle', 'arr_0']
+  npz.write(tmp_path / 'a.npz', {name: np.arange(i) for i, name in enumerate(names)})
+  read = npz.read(tmp_path / 'a.npz', '')
+  assert [len(read[name]) for name in names] == [0, 1, 2, 3, 4]
+
+
+SLOW = """
+import sys, time
+from tests.data import toy
+from zsi_jax.data import store
+class Slow(toy.Toy):
+  def __getitem__(self, index):
+    time.sleep(0 if index < 20 else 60)
+    return super().__getitem__(index)
+store.write(Slow(), sys.argv[1], shard_bytes=4000)
+"""
+
+
+def test_killed_writes_and_two_at_once(tmp_path):
+  child = subprocess.Popen([sys.executable, '-c', SLOW, str(tmp_path)], cwd=ROOT)
+  try:
+    until = time.monotonic() + 30
+    while len(list(tmp_path.rglob('0000*'))) < 3:
+      assert child.poll() is None and time.monotonic() < until
+      time.sleep(0.02)
+    with pytest.raises(DataError, match=rf'{record.digest(Toy())}.lock: pid {child.pid} on .* now'):
+      store.write(Toy(), tmp_path)
+    other = store.write(Toy(seed=1), tmp_path)  # another data set is free
+  finally:
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+  assert list(tmp_path.rglob('zsi.json')) == [other / 'zsi.json']
+  with pytest.raises(DataError, match='no finished data set'):
+    store.open(Toy(), tmp_path)
+  stored = store.open(store.write(Toy(), tmp_path))
+  same(stored[22], Toy()[22])
+  assert not list(tmp_path.rglob('*.part'))
+
+
+FULL = """
+import resource, sys
+from tests.data.toy import Toy
+from zsi_jax.data import store
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+store.write(Toy(n=60, size=32), sys.argv[1])
+"""
+
+
+def test_a_full_disk_and_an_unwritable_root(finished, tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-c', FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 1
+  last = done.stderr.strip().splitlines()[-1]
+  assert 'DataError' in last and 'File too large' in last and 'GB free' in last
+  assert [p.name for p in (tmp_path / 'toy').iterdir() if p.suffix != '.lock'] == []
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(DataError, match='cannot be written .*(Not a directory|File exists)'):
+    store.write(Toy(), tmp_path / 'file')
+
+
+def test_a_failure_while_writing_touches_nothing_else(finished, tmp_path, monkeypatch):
+  kept = store.write(Toy(seed=1), tmp_path)
+
+  def fail(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(store.npz, 'write', fail)
+  with pytest.raises(DataError, match='No space left on device; .* GB free'):
+    store.write(Toy(), tmp_path)
+  store.open(kept).verify()
+  assert [p for p in (tmp_path / 'toy').iterdir() if p.is_dir()] == [kept.parent]
+
+
+def test_parameters_that_are_no_json_say_so(tmp_path):
+  class Odd(Toy):
+    @property
+    def parameters(self):
+      return {**dataclasses.asdict(self), 'path': tmp_path}
+
+  with pytest.raises(DataError, match='parameters are not JSON'):
+    store.write(Odd(), tmp_path)
+
+
+def test_other_code_of_the_same_parameters(finished):
+  class Newer(Toy):
+    @property
+    def fields(self):
+      return {**super().fields, 'age': Field(low=0.0, high=2.0), 'smile': Field()}
+
+  for use in (store.open, store.write):
+    with pytest.raises(DataError, match='other fields .*: age, smile'):
+      use(Newer(), finished.parents[2])

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 
 from tests.oracle import Mixture, guided
-from zsi_jax.build import keys
+from zsi_jax.build.models import keys
 from zsi_jax.core import Aim, Process, cosine, sample
 from zsi_jax.io.stamp import stamp
 

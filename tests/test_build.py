@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import zsi_jax as zsi
-from zsi_jax import build
+from zsi_jax.build import models
 from zsi_jax.io.errors import WeightsError
 
 ROOT = Path(__file__).parents[1]
@@ -196,7 +196,7 @@ def test_wrong_calls_of_load_and_draw(folder, tmp_path):
 def test_the_published_size_builds_without_memory():
   found = dict(net='unet', width=128, mults=(1, 2, 3, 4), blocks=3, attend=(4, 8), heads=4, out=6)
   found |= dict(size=64, schedule='cosine', T=4000)
-  tree = build.abstract(found)
+  tree = models.abstract(found)
   assert sum(a.size for a in jax.tree.leaves(tree)) == 121_063_942
 
 

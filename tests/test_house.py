@@ -141,8 +141,9 @@ def foreign_paths(text: str) -> list[str]:
 
 def texts() -> Iterator[tuple[str, str]]:
   """Each text file of the repository, by its name."""
-  skip = {'.git', 'build', 'dist', 'runs', '__pycache__'}
+  made = {'build', 'dist', 'runs', 'data'}  # by others, at the top
   for folder, folders, names in os.walk(ROOT):
+    skip = {'.git', '__pycache__'} | (made if Path(folder) == ROOT else set())
     folders[:] = [
       f for f in folders if f not in skip and not re.match(r'\.(venv|.*_cache)|.*egg-info', f)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -25,9 +26,9 @@ def convert(monkeypatch):
       raise fake.error
 
   fake.calls, fake.error = [], None
-  room = types.ModuleType('zsi_jax.build')
+  room = types.ModuleType('zsi_jax.build.models')
   room.convert = fake
-  monkeypatch.setitem(sys.modules, 'zsi_jax.build', room)
+  monkeypatch.setitem(sys.modules, 'zsi_jax.build.models', room)
   monkeypatch.delenv('ZSI_DEBUG', raising=False)
   return fake
 
@@ -42,12 +43,20 @@ def test_convert_is_given_literals_and_words(convert):
   assert convert.calls[1:] == [('a.pt', 'b.safetensors', True, {})]
 
 
-@pytest.mark.parametrize('bad', ['heads', 'heads=', '=4', 'a-b=4', 'force=True', 'mults=(1,2'])
+@pytest.mark.parametrize(
+  'bad', ['heads', 'heads=', '=4', 'a-b=4', 'a..b=4', '--hard', '--fast=1', 'mults=(1,2']
+)
 def test_a_bad_pair_names_itself_and_calls_nothing(convert, capsys, bad):
-  with pytest.raises(SystemExit) as stop:
-    main.cli(['convert', 'a.pt', 'b.safetensors', bad])
-  assert stop.value.code == 2 and repr(bad) in capsys.readouterr().err
+  assert main.cli(['convert', 'a.pt', 'b.safetensors', bad]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith('zsi: error: ') and repr(bad) in err and err.count('\n') == 1
   assert convert.calls == []
+
+
+@pytest.mark.parametrize('name', ['src', 'dst', 'force'])
+def test_an_option_is_not_said_twice(convert, capsys, name):
+  assert main.cli(['convert', 'a.pt', 'b.safetensors', f'{name}=1']) == 2
+  assert repr(name) in capsys.readouterr().err and convert.calls == []
 
 
 @pytest.mark.parametrize(
@@ -70,15 +79,76 @@ def test_a_defect_keeps_its_traceback(convert):
     main.cli(['convert', 'a.pt', 'b.safetensors'])
 
 
+@pytest.fixture
+def run(monkeypatch):
+  """Stands where the stages stand; `calls` is what they were given."""
+
+  def fake(**given):
+    fake.calls.append(given)
+    return 0
+
+  fake.calls = []
+  room = types.ModuleType('zsi_jax.stages.run')
+  room.run = fake
+  monkeypatch.setitem(sys.modules, 'zsi_jax.stages.run', room)
+  return fake
+
+
 @pytest.mark.parametrize(
   'line',
   [
-    'run configs/x.py:small --workdir=runs/x -- sample.n=4',
-    'run --stage=all x',
-    'export',
-    'report',
+    'run c.py:tiny --workdir=w --stage=prepare --check -- data.root=a/b.c split.delta=.1 k=None',
+    'run --workdir w --check c.py:tiny --stage prepare -- data.root=a/b.c split.delta=.1 k=None',
+    'run c.py:tiny data.root=a/b.c split.delta=.1 --workdir=w --stage=prepare --check k=None',
   ],
 )
+def test_run_is_given_its_config_and_overrides(run, line):
+  assert main.cli(line.split()) == 0
+  given = {'config': 'c.py:tiny', 'workdir': 'w', 'stage': 'prepare', 'check': True}
+  assert run.calls == [given | {'data.root': 'a/b.c', 'split.delta': 0.1, 'k': None}]
+
+
+def test_run_runs_every_stage_unless_told(run):
+  assert main.cli(['run', 'c.py', '--workdir=w']) == 0
+  assert run.calls == [{'config': 'c.py', 'workdir': 'w', 'stage': 'all', 'check': False}]
+
+
+def test_every_stage_is_a_choice(run, monkeypatch):
+  monkeypatch.delitem(sys.modules, 'zsi_jax.stages.run')
+  stages = importlib.import_module('zsi_jax.stages.run').STAGES
+  monkeypatch.setitem(sys.modules, 'zsi_jax.stages.run', types.ModuleType('x'))
+  sys.modules['zsi_jax.stages.run'].run = run
+  for name in ('all', *stages):
+    assert main.cli(['run', 'c.py', '--workdir=w', f'--stage={name}']) == 0
+  assert [call['stage'] for call in run.calls] == ['all', *stages]
+
+
+def test_an_interrupted_run_is_one_line(run, capsys, monkeypatch):
+  def stopped(**_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(sys.modules['zsi_jax.stages.run'], 'run', stopped)
+  assert main.cli(['run', 'c.py', '--workdir=w']) == 130
+  assert capsys.readouterr().err == 'zsi: stopped; what was finished stays\n'
+
+
+@pytest.mark.parametrize(
+  'line', ['run c.py', 'run --workdir=w', 'run c.py --workdir=w --stage=bake', 'run c.py --workdir']
+)
+def test_a_run_lacks_nothing(run, line):
+  with pytest.raises(SystemExit) as stop:
+    main.cli(line.split())
+  assert stop.value.code == 2 and run.calls == []
+
+
+@pytest.mark.parametrize('bad', ['delta', '--delta=1', 'split.=1', '.delta=1', 'workdir=x'])
+def test_a_bad_override_is_one_line(run, capsys, bad):
+  assert main.cli(['run', 'c.py', '--workdir=w', '--', bad]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith('zsi: error: ') and err.count('\n') == 1 and run.calls == []
+
+
+@pytest.mark.parametrize('line', ['export', 'report', 'export a.zip --fast'])
 def test_a_verb_without_a_stage_says_so(capsys, line):
   assert main.cli(line.split()) == 2
   err = capsys.readouterr().err
@@ -123,7 +193,7 @@ def test_doctor_tells_programs_what_it_tells_people(installed, capsys):
   assert main.cli(['doctor', '--json']) == 0
   told = json.loads(capsys.readouterr().out)
   assert told['ok'] and len(told['findings']) == len(lines) - 2
-  assert {f['kind'] for f in told['findings']} == {
+  assert {f['kind'] for f in told['findings']} - {'data'} == {
     'python', 'system', 'disk', 'package', 'device', 'files'
   }  # fmt: skip
   assert [f['name'] for f in told['findings'] if f['kind'] == 'package'] == ['numpy']

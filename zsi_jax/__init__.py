@@ -8,7 +8,7 @@ from typing import Any
 __version__ = '0.1.0'
 
 _ROOMS = {  # a name loads its room on first use
-  'zsi_jax.build': 'Model convert draw keys load normalised show',
+  'zsi_jax.build.models': 'Model convert draw keys load normalised show',
   'zsi_jax.core': """
     Aim Ancestral Blend CAGrad Classifier ClassifierLoss Clip Combine Contrast DDIM DDNM Denoiser
     DenoiserLoss DPMSolverPP During Energy Field From Guidance Heun Importance Landing Langevin

@@ -143,6 +143,31 @@ def machine() -> Iterator[Finding]:
   yield Finding('disk', 'free here', free > ROOMY, f'{free / 1e9:.1f} GB', advice)
 
 
+def data_sets(root: Path) -> Iterator[Finding]:
+  """What `zsi run --stage=prepare` left below a data root, whole or not: sizes, not every byte."""
+  from zsi_jax.data import manifest
+
+  for path in sorted(root.glob(f'*/*/*/{manifest.FILE}')):
+    if any(part.startswith('.') for part in path.relative_to(root).parts):
+      continue  # half written
+    name = '/'.join(path.relative_to(root).parts[:2])
+    try:
+      told = manifest.read(path.parent)
+    except ValueError as error:
+      yield Finding('data', name, False, str(error))
+      continue
+    size = sum(file['bytes'] for file in told.files.values())
+    gone = f', {len(told.skipped)} skipped' if told.skipped else ''
+    yield Finding('data', name, True, f'{told.count:,} records{gone}, {size / 1e6:.1f} MB')
+  for path in sorted(root.glob('*/*.npz')):
+    if re.fullmatch(r'[0-9a-f]{8}', path.stem):
+      found = f'one .npz, {path.stat().st_size / 1e6:.1f} MB'
+      yield Finding('data', f'{path.parent.name}/{path.stem}', True, found)
+  for path in sorted(root.glob('*/.*.part')):
+    name, advice = f'{path.parent.name}/{path.stem[1:]}', 'prepare it again, unless that runs now'
+    yield Finding('data', name, False, 'unfinished', advice)
+
+
 def files() -> Iterator[Finding]:
   for variable, what in DIRECTORIES.items():
     value = os.environ.get(variable)
@@ -152,6 +177,7 @@ def files() -> Iterator[Finding]:
       yield Finding('files', variable, False, f'{value} is no directory', f'mkdir -p {value}')
     else:
       yield Finding('files', variable, True, f'{value}: {len(os.listdir(value))} entries')
+  yield from data_sets(Path(os.environ.get('ZSI_DATA_DIR') or 'data').expanduser())
   name, size = INCEPTION
   home = os.environ.get('TORCH_HOME') or Path(
     os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'torch'

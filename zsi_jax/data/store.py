@@ -8,18 +8,16 @@ Record i of a store is source[i]. Where `skip_corrupt` left records out, the res
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
-import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zsi_jax.data import check, manifest, npz, shards
+from zsi_jax.data import check, lock, manifest, npz, shards
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Source, digest
 from zsi_jax.data.stored import Stored
@@ -45,8 +43,7 @@ def write(
     return final / shards.VERSION
   shards.need()
   try:
-    home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / f'.{final.name}.lock'):
+    with lock.held(home / f'.{final.name}.lock'):
       if _finished(source, final, skip_corrupt):  # by the process that held the lock before
         return final / shards.VERSION
       scratch = home / f'.{final.name}.part'
@@ -181,28 +178,6 @@ def _free(path: Path) -> str:
   while not path.exists():
     path = path.parent
   return f'{shutil.disk_usage(path).free / 1e9:.1f} GB'
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-  """The lock is the kernel's: it goes with the process that holds it, however that ends."""
-  import fcntl
-
-  handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-  try:
-    try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      holder = os.read(handle, 200).decode(errors='replace') or 'another process'
-      raise DataError(
-        f'{path}: {holder} is writing this data set now. Wait for it, or stop it.'
-      ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, f'pid {os.getpid()} on {platform.node()}'.encode())
-    yield
-    os.ftruncate(handle, 0)
-  finally:
-    os.close(handle)
 
 
 def open(of: Source | str | Path, root: str | Path | None = None) -> Stored:

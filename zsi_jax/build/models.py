@@ -1,4 +1,4 @@
-"""Names to objects: the only file that knows the names in a file and the classes they stand for."""
+"""Names to networks and models: what a weights file says, and the classes it stands for."""
 
 from __future__ import annotations
 

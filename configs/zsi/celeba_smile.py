@@ -1,0 +1,34 @@
+"""CelebA by an index list: smiling or not, confidently (Deschenaux et al. §5, Table 1).
+
+  zsi run configs/zsi/celeba_smile.py:paper --workdir=runs/celeba_smile --stage=prepare
+
+Below the data root it expects celeba/ (the official files or Kaggle's, zipped or not) and the lists
+celeba_smile_train_size_ablation/{60k,30k,10k,5k}.txt of the published code: a number of the train
+split a line. Prepares 162,770 records; `sweep` is the ablation of sizes.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+LIST = 'celeba_smile_train_size_ablation/{}.txt'
+
+
+def get_config(preset: str = 'paper') -> ConfigDict:
+  c = base.get_config(preset)
+  c.data.source = 'celeba'
+  c.data.options = dict(root='celeba', split='train', attributes=('Smiling',))
+  c.data.options.size = base.pick(preset, tiny=32, gpu=64)
+  c.data.flip = True  # as the published code; a mirrored face smiles as much
+
+  list = base.pick(preset, tiny='5k', small='10k', gpu='60k')
+  c.split = dict(kind='list', list=LIST.format(list), label='Smiling')
+  c.support = dict(kind='listed')  # of a photograph no truth is known
+  return c
+
+
+def sweep() -> list[dict[str, str]]:
+  """The ablation of sizes: 5k is a part of 10k, of 30k, of 60k."""
+  return [{'split.list': LIST.format(n)} for n in ('60k', '30k', '10k', '5k')]

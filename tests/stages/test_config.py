@@ -1,0 +1,187 @@
+"""Configs: every file at every preset, and what is said of a wrong key, value or file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from zsi_jax.build import data
+from zsi_jax.build.keys import differences, meaning, plain
+from zsi_jax.data.errors import DataError
+from zsi_jax.stages.config import load
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / 'configs' / 'zsi').glob('*.py'))
+PRESETS = 'tiny', 'small', 'gpu', 'paper'
+CIRCLES = f'{ROOT}/configs/zsi/circles.py'
+
+
+def refused(call, *said):
+  with pytest.raises(ValueError) as caught:
+    call()
+  text = str(caught.value)
+  assert '\n' not in text
+  for pattern in said:
+    assert re.search(pattern, text), (pattern, text)
+
+
+def test_there_is_a_config_for_each_experiment():
+  wanted = 'age celeba_smile circles discs folder hair sizes smile smile_hair yaw'.split()
+  assert [path.stem for path in CONFIGS] == wanted
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_every_config_makes_its_source(path, preset, tmp_path):
+  config = load(f'{path}:{preset}', {'data.root': str(tmp_path)})
+  plain(config)
+  if config.data.source in ('celeba', 'folder'):
+    with pytest.raises(DataError, match=re.escape(str(tmp_path))):
+      data.source(config)
+  else:
+    source = data.source(config)
+    assert len(source) == config.data.options.get('n', len(source)) > 0
+    assert set(config.data.keep) <= set(source.fields)
+    assert source.fields['image'].shape[0] <= (32 if preset in ('tiny', 'small') else 64)
+  assert config.data.batch == {'tiny': 32, 'small': 64}.get(preset, 128)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_a_config_is_a_short_diff_with_its_command(path):
+  text = path.read_text()
+  assert len(text.splitlines()) <= 40
+  assert f'zsi run configs/zsi/{path.name}:' in text.split('"""')[1]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_a_sweep_is_overrides_of_its_config(path):
+  scope: dict = {}
+  text = path.read_text()
+  exec(text[text.index('def sweep') :] if 'def sweep' in text else '', {'LIST': '{}.txt'}, scope)
+  for row in scope.get('sweep', list)():
+    load(f'{path}:paper', row)
+
+
+def test_the_published_circles():
+  source = data.source(load(f'{CIRCLES}:paper'))
+  assert (len(source), source.size, source.radius, source.where) == (1200, 64, 2, 'borders')
+
+
+def test_overrides_are_of_the_type_of_their_key():
+  said = {'data.options.epsilon': 1, 'data.root': 'there', 'data.keep': ['z', 'x'], 'seed': 3}
+  config = load(f'{CIRCLES}:tiny', said)
+  assert type(config.data.options.epsilon) is float and config.data.options.epsilon == 1
+  assert config.data.keep == ('z', 'x') and config.data.root == 'there' and config.seed == 3
+  assert load(f'{CIRCLES}:tiny', {'data.crop': 0.8}).data.crop == 0.8
+  assert load(f'{CIRCLES}:tiny', {'data.root': None}).data.root is None
+
+
+@pytest.mark.parametrize(
+  'key, value, said',
+  [
+    ('data.options.epsilom', 0.1, r'did you mean data\.options\.epsilon'),
+    ('epsilon', 0.1, r'did you mean data\.options\.epsilon'),
+    ('data.otpions.size', 3, r'did you mean data\.options\.size'),
+    ('zzz', 3, 'but check, data.batch'),
+    ('data.options.size', '64', "size is of type int .32., '64' of type str"),
+    ('data.options.size', 64.0, '64.0 of type float'),
+    ('data.options.size', True, 'True of type bool'),
+    ('data.options.size', None, 'None of type NoneType'),
+    ('data.options.size', (1, 2), 'of type tuple'),
+    ('data.root', 3, 'data.root="\'3\'"'),
+    ('data.skip_corrupt', 1, 'of type bool'),
+    ('data.keep', 'z', 'of type tuple'),
+    ('data', 3, 'group of keys .batch'),
+    ('data.options', 3, 'group of keys'),
+    ('seed.size', 3, 'seed is a value'),
+    ('data.source', 'circle', 'did you mean circles'),
+    ('data.source', 'discs', "'discs' has no such option"),
+    ('split.kind', 'witin', 'did you mean within'),
+    ('split.kind', 'within', "split.label: 'within' has no such option"),
+    ('support.kind', 'extreme', 'did you mean extremes'),
+  ],
+)
+def test_a_wrong_override_names_the_right_one(key, value, said):
+  refused(lambda: load(f'{CIRCLES}:tiny', {key: value}), re.escape(key.split('.')[0]), said)
+
+
+def test_a_kind_brings_its_options_wherever_it_is_said():
+  said = {'split.share': 0.03, 'split.kind': 'yaw_b', 'support.kind': 'split_b'}
+  config = load(f'{ROOT}/configs/zsi/yaw.py:tiny', said)
+  assert config.split.share == 0.03 and config.split.frontal == 10.0 and config.split.extreme == 30
+  assert load(f'{ROOT}/configs/zsi/yaw.py:tiny', {'split.extreme': 40}).support.extreme == 40.0
+
+
+def write(tmp_path, text):
+  path = tmp_path / 'mine.py'
+  path.write_text(text)
+  return path
+
+
+@pytest.mark.parametrize(
+  'text, said',
+  [
+    ('def get_config(:', r'mine\.py, line 1: does not import: SyntaxError'),
+    ('import no_such_module', r'line 1: does not import: ModuleNotFoundError.*no_such_module'),
+    ('x = 1', 'has no function get_config'),
+    ('def get_config(preset):\n  return {}', 'returns a dict, not a ConfigDict'),
+    ('def get_config(preset):\n  return 1 / 0', 'line 2: get_config fails: ZeroDivisionError'),
+    ('def get_config():\n  return {}', "the preset 'tiny': too many positional"),
+    (
+      'from configs import base\ndef get_config(preset):\n'
+      "  c = base.get_config(preset)\n  c.data.options.sice = 3\n  c.support.attributes = ('z',)\n"
+      '  return c',
+      r"data\.options\.sice: 'circles' has no such option: did you mean size",
+    ),
+    (
+      'from configs import base\ndef get_config(preset):\n'
+      "  c = base.get_config(preset)\n  c.data.options.size = '3'\n"
+      "  c.support.attributes = ('z',)\n  return c",
+      "size is of type int .64., '3' of",
+    ),
+    (
+      'from configs import base\ndef get_config(preset):\n  return base.get_config(preset)',
+      "support.attributes is not said, and 'extremes' needs it",
+    ),
+    ('from ml_collections import ConfigDict as get_config', 'get_config fails'),
+    (
+      'from ml_collections import ConfigDict\ndef get_config(preset):\n  return ConfigDict()',
+      'it has no key seed: let it start from base',
+    ),
+  ],
+)
+def test_a_file_that_is_no_config_is_one_line(tmp_path, text, said):
+  path = write(tmp_path, text)
+  refused(lambda: load(f'{path}:tiny'), re.escape(str(path)), said)
+
+
+def test_a_file_or_preset_that_is_not_there():
+  refused(lambda: load('configs/zsi/circels.py:tiny'), 'did you mean .*circles.py', 'checkout')
+  refused(lambda: load('nowhere/none.py'), 'no such config', 'checkout')
+  refused(lambda: load(f'{CIRCLES}:huge'), "no preset 'huge'", 'tiny, small, gpu, paper')
+  refused(lambda: load(f'{CIRCLES}:'), "no preset ''")
+
+
+def test_each_checkout_has_its_own_base(tmp_path):
+  for name, seed in (('one', 1), ('two', 2)):
+    folder = tmp_path / name / 'configs' / 'mine'
+    folder.mkdir(parents=True)
+    base = (ROOT / 'configs' / 'base.py').read_text().replace('c.seed = 0', f'c.seed = {seed}')
+    (folder.parent / 'base.py').write_text(base)
+    (folder / 'a.py').write_text(Path(CIRCLES).read_text())
+  seeds = [load(f'{tmp_path}/{n}/configs/mine/a.py:tiny').seed for n in ('one', 'two', 'one')]
+  assert seeds == [1, 2, 1] and load(f'{CIRCLES}:tiny').seed == 0
+
+
+def test_configs_differ_by_what_they_mean():
+  a = load(f'{CIRCLES}:tiny')
+  same = load(f'{CIRCLES}:tiny', {'data.root': 'x', 'check': True, 'data.workers': 2})
+  assert differences(meaning(a), meaning(same)) == [] and plain(a) != plain(same)
+  other = load(f'{CIRCLES}:tiny', {'data.options.size': 40, 'data.crop': 0.5})
+  assert differences(meaning(a), meaning(other)) == [
+    'data.options.size: 32 -> 40',
+    'data.crop: None -> 0.5',
+  ]
+  assert differences({'a': {'b': 1}}, {'c': 2}) == ['a.b: 1 -> absent', 'c: absent -> 2']

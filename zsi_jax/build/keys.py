@@ -1,0 +1,97 @@
+"""The keys of a config: values change, keys and their types do not."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
+
+
+class ConfigError(ValueError):
+  """A config that cannot be used: names the key, and what would be right."""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+  """': did you mean …', or all of them where none is near."""
+  words = list(words)
+  found = difflib.get_close_matches(word, words, 1)
+  return f': did you mean {found[0]}?' if found else f' but {", ".join(words)}'
+
+
+def override(config: ConfigDict, key: str, value: Any) -> None:
+  """config.a.b = value, for a key that is there and a value of its type."""
+  *path, last = key.split('.')
+  at = config
+  for i, part in enumerate([*path, last]):
+    if part not in at:
+      raise ConfigError(f'there is no key {key!r} in this config{nearest(key, config)}')
+    if i < len(path):
+      at = at[part]
+      if not isinstance(at, ConfigDict):
+        raise ConfigError(f'{".".join(path[: i + 1])} is a value, not a group: no key {key!r}')
+  old = at[last]
+  if isinstance(old, ConfigDict):
+    raise ConfigError(f'{key} is a group of keys ({", ".join(old)}): set one of them')
+  held = dict(at.items(preserve_field_references=True))[last]
+  optional = old is None or isinstance(held, FieldReference)  # a placeholder may be None again
+  at[last] = None if value is None and optional else cast(key, old, at.get_type(last), value)
+
+
+def cast(key: str, old: Any, kind: type, value: Any) -> Any:
+  """The value as the type of the key: an int may become a float, a list a tuple, nothing else."""
+  if kind in (type(None), object) or type(value) is kind:
+    return value
+  if kind is float and type(value) is int:
+    return float(value)
+  if kind is tuple and isinstance(value, list):
+    return tuple(value)
+  hint = f': quote it, {key}="\'{value}\'"' if kind is str else ''
+  raise ConfigError(
+    f'{key} is of type {kind.__name__} ({old!r}), {value!r} of type {type(value).__name__}{hint}'
+  )
+
+
+def nearest(key: str, config: ConfigDict) -> str:
+  """The key that was meant, by its last word or as a whole."""
+  keys = list(flat(config))
+  same = [k for k in keys if k.split('.')[-1] == key.split('.')[-1]]
+  return f': did you mean {same[0]}?' if len(same) == 1 else near(key, keys)
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+  """The config as JSON has it: tuples are lists."""
+  told: dict[str, Any] = json.loads(config.to_json())
+  return told
+
+
+def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """'a.b.c' -> value."""
+  rows: dict[str, Any] = {}
+  for key, value in config.items():
+    inner = isinstance(value, (Mapping, ConfigDict)) and len(value)
+    rows |= flat(value, f'{prefix}{key}.') if inner else {prefix + key: value}
+  return rows
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """'key: old -> new' for each key that two plain configs do not share."""
+  a, b = flat(old), flat(new)
+  changed = [k for k in a | b if k not in a or k not in b or a[k] != b[k]]
+
+  def said(rows: Mapping[str, Any], key: str) -> str:
+    return repr(rows[key]) if key in rows else 'absent'
+
+  return [f'{k}: {said(a, k)} -> {said(b, k)}' for k in changed]
+
+
+def meaning(config: ConfigDict) -> dict[str, Any]:
+  """The plain config without what changes where and how, but not which, numbers are made."""
+  told = plain(config)
+  told.pop('check')
+  for key in ('root', 'workers'):
+    told['data'].pop(key)
+  return told

@@ -1,0 +1,294 @@
+"""`split` and `support` of a config: the records of each role, their labels, and what is promised.
+
+A kind is a function; its keyword arguments are the keys of the group beside `kind`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsi_jax.build.keys import ConfigError, near
+from zsi_jax.data import filtering, lists, subsets, support
+from zsi_jax.data.errors import DataError
+from zsi_jax.data.subsets import Subset
+from zsi_jax.data.support import Support
+
+ROLES = 'denoiser', 'classifier'
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+  """What is known of a data set without its images; lists and sheets are looked for in `home`."""
+
+  table: Mapping[str, np.ndarray]  # [N]
+  files: Sequence[str] | None  # its 'file' entries
+  numbers: np.ndarray  # the number in the source of each record, where some were skipped
+  total: int  # records of the source
+  home: Path
+
+  def column(self, name: str) -> np.ndarray:
+    if name not in self.table:
+      raise ConfigError(f'the data set has no attribute {name!r}{near(name, self.table)}')
+    return self.table[name]
+
+  def path(self, name: str) -> Path:
+    """As it is, or below the data root."""
+    places = [Path(name).expanduser(), self.home / name]
+    found = [p for p in places if p.is_file()]
+    if not found:
+      tried = ' nor '.join(str(p.absolute()) for p in dict.fromkeys(places))
+      raise DataError(f'there is no file {tried}, which split names')
+    return found[0]
+
+  def listed(self, name: str, duplicates: str) -> np.ndarray:
+    """An index list; it counts as the source does, and what was skipped there is gone here."""
+    wanted = lists.read_indices(self.path(name), self.total, duplicates)
+    here = np.full(self.total, -1, np.int64)
+    here[self.numbers] = np.arange(len(self.numbers))
+    found = here[wanted]
+    return found[found >= 0]
+
+  def scores(self, name: str, column: str) -> np.ndarray:
+    files = self.files or [str(i) for i in range(len(self.numbers))]
+    return lists.read_scores(self.path(name), files, column)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """The records of each role, and the attributes that their labels are made from."""
+
+  denoiser: Subset
+  classifier: Subset
+  about: tuple[str, ...] = ()
+
+
+def make(of: Records, kind: str, options: Mapping[str, Any]) -> Split:
+  return splitter(kind)(of, **options)
+
+
+def promised(kind: str, options: Mapping[str, Any], role: str) -> Support:
+  return promiser(kind)(role, **options)
+
+
+def splitter(kind: str) -> Callable[..., Split]:
+  match kind:
+    case 'all':
+      return everything
+    case 'within':
+      return within
+    case 'tails':
+      return tails
+    case 'list':
+      return listed
+    case 'top_k':
+      return top_k
+    case 'agree':
+      return agree
+    case 'yaw_a':
+      return yaw_a
+    case 'yaw_b':
+      return yaw_b
+    case 'yaw_c':
+      return yaw_c
+  kinds = 'all within tails list top_k agree yaw_a yaw_b yaw_c'.split()
+  raise ConfigError(f'split.kind: there is no split {kind!r}{near(kind, kinds)}')
+
+
+def promiser(kind: str) -> Callable[..., Support]:
+  match kind:
+    case 'all':
+      return lambda role: support.everything()
+    case 'listed':
+      return lambda role: support.listed()
+    case 'extremes':
+      return extremes
+    case 'turned':
+      return turned
+    case 'split_b':
+      return split_b
+    case 'split_c':
+      return split_c
+  kinds = 'all listed extremes turned split_b split_c'.split()
+  raise ConfigError(f'support.kind: there is no support {kind!r}{near(kind, kinds)}')
+
+
+def both(subset: Subset, about: Sequence[str], balance: str | None = None) -> Split:
+  """One subset for both roles; `balance='even'` repeats rarer labels, '0:2,1:1' as it says."""
+  if balance is not None:
+    subset = subsets.balance(subset, None if balance == 'even' else balance)
+  return Split(subset, subset, tuple(about))
+
+
+def everything(of: Records, *, label: str | None = None, balance: str | None = None) -> Split:
+  """All records, with the labels that an attribute gives or with none."""
+  index = np.arange(len(of.numbers))
+  if label is None:
+    return both(subsets.labelled(index), ())
+  return both(subsets.labelled(index, of.column(label)), (label,), balance)
+
+
+def within(
+  of: Records,
+  *,
+  attributes: Sequence[str],
+  delta: float = 0.1,
+  size: int | None = None,
+  numbering: str = 'binary',
+  balance: str | None = None,
+) -> Split:
+  """[0, δ] and [1 − δ, 1] of an attribute, or the four corners of two; `size` keeps so many.
+
+  The most extreme of one attribute are kept, so that fewer are always a part of more.
+  """
+  parts = [subsets.within(of.column(name), delta) for name in attributes]
+  found = _joined(parts, numbering)
+  if size is not None:
+    if len(parts) != 1:
+      raise ConfigError('split.size keeps the most extreme of one attribute, not of two')
+    found = subsets.nested(found, (size,), of.column(attributes[0]))[size]
+  return both(found, attributes, balance)
+
+
+def tails(of: Records, *, attributes: Sequence[str], share: float = 0.2) -> Split:
+  """The smallest and the largest share of all records, by one attribute or two."""
+  return both(_joined([subsets.tails(of.column(a), share) for a in attributes]), attributes)
+
+
+def _joined(parts: Sequence[Subset], numbering: str = 'binary') -> Subset:
+  if len(parts) not in (1, 2):
+    raise ConfigError(f'split.attributes names one attribute or two, not {len(parts)}')
+  return parts[0] if len(parts) == 1 else subsets.corners(parts[0], parts[1], numbering)
+
+
+def listed(
+  of: Records,
+  *,
+  list: str,
+  label: str | Sequence[str],
+  duplicates: str = 'keep',
+  numbering: str = 'peer',
+  balance: str | None = None,
+) -> Split:
+  """The records of an index list, labelled by an attribute, or by the corners of two."""
+  index = of.listed(list, duplicates)
+  names = (label,) if isinstance(label, str) else tuple(label)
+  parts = [subsets.labelled(index, of.column(name)) for name in names]
+  return both(_joined(parts, numbering), names, balance)
+
+
+def top_k(
+  of: Records,
+  *,
+  k: int,
+  scores: str | None = None,
+  column: str = 'score',
+  attribute: str | None = None,
+) -> Split:
+  """The k lowest and the k highest, by the scores of a sheet or by an attribute."""
+  if (scores is None) == (attribute is None):
+    raise ConfigError('split.scores (a CSV) or split.attribute says what top_k ranks: one of them')
+  values = of.scores(scores, column) if scores is not None else of.column(str(attribute))
+  return both(subsets.top_k(values, k), () if attribute is None else (attribute,))
+
+
+def agree(
+  of: Records,
+  *,
+  label: str,
+  judge: str,
+  ensemble: Sequence[str],
+  column: str = 'score',
+  tau: tuple[float, float] = (0.95, 0.9999),
+  over: str = 'confident',
+  k: int | None = None,
+  balance: str | None = None,
+) -> Split:
+  """Where a judge and all of an ensemble agree with the label; of them the judge's k a side."""
+  scores = of.scores(judge, column)
+  every = np.stack([of.scores(name, column) for name in ensemble])
+  found = filtering.agree(of.column(label), scores, every, tau, over)
+  found = found if k is None else subsets.top_k(scores, k, found)
+  return both(found, (label,), balance)
+
+
+def yaw_a(
+  of: Records,
+  *,
+  attribute: str = 'yaw',
+  extreme: float = 30.0,
+  dropped: float = 0.2,
+  dropping: str = 'mildest',
+) -> Split:
+  """Miele's split A: extreme right and extreme left."""
+  yaw = of.column(attribute)
+  return both(subsets.split_a(yaw, extreme, dropped, dropping), (attribute,))
+
+
+def yaw_b(
+  of: Records,
+  *,
+  attribute: str = 'yaw',
+  extreme: float = 30.0,
+  dropped: float = 0.2,
+  dropping: str = 'mildest',
+  share: float = 0.05,
+  frontal: float = 10.0,
+  seed: int = 0,
+) -> Split:
+  """Miele's split B: A, and a share of frontal ones without a label in the denoiser's set alone."""
+  yaw = of.column(attribute)
+  wide, sides = subsets.split_b(yaw, share, frontal, seed, extreme, dropped, dropping)
+  return Split(wide, sides, (attribute,))
+
+
+def yaw_c(
+  of: Records,
+  *,
+  attribute: str = 'yaw',
+  slight: tuple[float, float] = (-15.0, -5.0),
+  extreme: float = 30.0,
+  dropped: float = 0.2,
+  dropping: str = 'mildest',
+) -> Split:
+  """Miele's split C: slightly right, almost frontal, and extreme left."""
+  yaw = of.column(attribute)
+  return both(subsets.split_c(yaw, slight, extreme, dropped, dropping), (attribute,))
+
+
+def extremes(role: str, *, attributes: Sequence[str], delta: float = 0.1) -> Support:
+  return support.extremes(*attributes, delta=delta)
+
+
+def turned(role: str, *, attribute: str = 'yaw', extreme: float = 30.0) -> Support:
+  """Beyond ±`extreme` degrees."""
+  sides = ((-180.0, -extreme), (extreme, 180.0))
+  return Support('extremes', {attribute: sides})
+
+
+def split_b(
+  role: str,
+  *,
+  attribute: str = 'yaw',
+  extreme: float = 30.0,
+  frontal: float = 10.0,
+  share: float = 0.05,
+) -> Support:
+  """The denoiser may see some frontal ones; the classifier is beyond ±`extreme`, as in A."""
+  if role != 'denoiser':
+    return turned(role, attribute=attribute, extreme=extreme)
+  return support.split_b(attribute, extreme, frontal, share)
+
+
+def split_c(
+  role: str,
+  *,
+  attribute: str = 'yaw',
+  slight: tuple[float, float] = (-15.0, -5.0),
+  extreme: float = 30.0,
+) -> Support:
+  return Support('split C', {attribute: (slight, (extreme, 180.0))})

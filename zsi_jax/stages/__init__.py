@@ -1,0 +1,1 @@
+"""Stages: each takes a config and a workdir, and leaves files there."""

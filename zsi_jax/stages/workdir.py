@@ -1,0 +1,49 @@
+"""A workdir belongs to one config and to one process at a time; its files appear whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from zsi_jax.build.keys import ConfigError, differences, meaning
+from zsi_jax.data import lock
+
+
+@contextlib.contextmanager
+def held(folder: Path, name: str = '.lock') -> Iterator[None]:
+  """Alone in this folder."""
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(lock.held(folder / name))
+    except OSError as error:
+      raise ConfigError(f'{folder}: cannot be written ({error.strerror}); choose another') from None
+    yield
+
+
+def write(path: Path, data: bytes) -> None:
+  """What lay there stays until this is on the disk."""
+  scratch = path.with_name(f'.{path.name}.part')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(scratch, 'wb') as stream:
+      stream.write(data)
+      stream.flush()
+      os.fsync(stream.fileno())
+    os.replace(scratch, path)
+  except OSError as error:
+    scratch.unlink(missing_ok=True)
+    raise ConfigError(f'{path}: cannot be written ({error.strerror})') from None
+
+
+def agree(workdir: Path, told: Mapping[str, Any], config: ConfigDict) -> None:
+  """A ConfigError with the keys that differ, unless this workdir was made with this config."""
+  if changed := differences(told, meaning(config)):
+    raise ConfigError(
+      f'{workdir} was made with another config: {"; ".join(changed)}. '
+      'Take another --workdir, or the config that made this one'
+    )

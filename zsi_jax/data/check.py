@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,25 @@ def source(given: Source) -> None:
       raise DataError(
         f'{where} is an image of {field.dtype} {field.shape}, not of uint8 [H, W, 1, 3 or 4].'
       )
+
+
+def records(
+  given: Source, skip_corrupt: bool, skipped: list[tuple[int, str]], numbers: Iterable[int]
+) -> Iterator[Record]:
+  """Records by number, each checked; a corrupt one goes to `skipped` where that is asked."""
+  for i in numbers:
+    try:
+      drawn = given[i]
+    except DataError as error:
+      if not skip_corrupt:
+        raise DataError(f'{given.name}: record {i}: {error}') from None
+      skipped.append((i, str(error)))
+      continue
+    except OSError as error:  # not of the disk that is written to
+      raise DataError(f'{given.name}: record {i} cannot be read ({error}).') from None
+    yield record(drawn, given.fields, f'{given.name}: record {i}')
+  if len(skipped) == len(given):
+    raise DataError(f'{given.name}: no record can be read; the first: {skipped[0][1]}')
 
 
 def record(given: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> Record:

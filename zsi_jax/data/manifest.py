@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zsi_jax.data.errors import DataError
-from zsi_jax.data.record import Field
+from zsi_jax.data.record import Field, Skipped
 
 FILE, ATTRIBUTES = 'zsi.json', 'attributes.npz'
 AGAIN = 'Remove that directory and prepare the data set again.'
@@ -26,7 +26,7 @@ class Manifest:
   parameters: Mapping[str, Any]
   fields: Mapping[str, Field]
   count: int  # records kept
-  skipped: tuple[tuple[int, str], ...]  # (number in the source, why)
+  skipped: Skipped
   files: Mapping[str, Mapping[str, Any]]
   versions: Mapping[str, str | None]
   stamp: Mapping[str, Any] | None = None

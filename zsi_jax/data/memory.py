@@ -16,7 +16,7 @@ import numpy as np
 
 from zsi_jax.data import check, npz
 from zsi_jax.data.errors import DataError
-from zsi_jax.data.record import Field, Record, Source, place
+from zsi_jax.data.record import Field, Record, Skipped, Source, kept, place
 
 HEADER = 'zsi'  # the entry of an .npz that holds name, parameters and fields as JSON
 
@@ -29,6 +29,7 @@ class Memory:
   fields: Mapping[str, Field]
   parameters: Mapping[str, Any]
   name: str = 'memory'
+  skipped: Skipped = ()
 
   def __post_init__(self) -> None:
     if absent := sorted(self.fields.keys() - self.columns.keys()):
@@ -45,6 +46,11 @@ class Memory:
         )
       column.flags.writeable = False
     check.source(self)
+
+  @property
+  def source_index(self) -> np.ndarray:
+    """The number in the source of each record: int64 [N]."""
+    return kept(len(self), self.skipped)
 
   def __len__(self) -> int:
     return len(self.columns['image'])
@@ -72,21 +78,21 @@ def column_field(column: np.ndarray, kind: str = 'array') -> Field:
   )
 
 
-def load(source: Source) -> Memory:
-  """All records of a source, drawn once and checked."""
+def load(source: Source, *, skip_corrupt: bool = False) -> Memory:
+  """All records of a source, drawn once and checked; corrupt ones left out where that is asked."""
   check.source(source)
-  rows = [
-    check.record(source[i], source.fields, f'{source.name}: record {i}') for i in range(len(source))
-  ]
+  skipped: list[tuple[int, str]] = []
+  rows = list(check.records(source, skip_corrupt, skipped, range(len(source))))
   columns = {name: np.array([row[name] for row in rows]) for name in source.fields}
-  return Memory(columns, dict(source.fields), dict(source.parameters), source.name)
+  return Memory(columns, dict(source.fields), dict(source.parameters), source.name, tuple(skipped))
 
 
-def write_npz(source: Source, path: str | Path) -> Path:
+def write_npz(source: Source, path: str | Path, *, skip_corrupt: bool = False) -> Path:
   """All records of a source in one .npz for `Npz`; what lay there stays until it is whole."""
-  path, whole = Path(path).expanduser(), load(source)
+  path, whole = Path(path).expanduser(), load(source, skip_corrupt=skip_corrupt)
   fields = {name: dataclasses.asdict(field) for name, field in whole.fields.items()}
-  header = {'name': whole.name, 'parameters': whole.parameters, 'fields': fields}
+  header: dict[str, Any] = {'name': whole.name, 'parameters': whole.parameters, 'fields': fields}
+  header |= {'skipped': whole.skipped}
   scratch = None
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +123,8 @@ def read_npz(path: Path) -> Memory:
     header = json.loads(str(columns.pop(HEADER))) if HEADER in columns else _foreign(path, columns)
     named = header['fields'].items()
     fields = {n: Field(**{**f, 'shape': tuple(f['shape'])}) for n, f in named}
-    return Memory(columns, fields, header['parameters'], header['name'])
+    skipped = tuple((int(i), str(why)) for i, why in header.get('skipped', ()))
+    return Memory(columns, fields, header['parameters'], header['name'], skipped)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     if isinstance(error, DataError):
       raise
@@ -166,6 +173,14 @@ class Npz:
   @property
   def parameters(self) -> Mapping[str, Any]:
     return self.memory.parameters
+
+  @property
+  def skipped(self) -> Skipped:
+    return self.memory.skipped
+
+  @property
+  def source_index(self) -> np.ndarray:
+    return self.memory.source_index
 
   def __len__(self) -> int:
     return len(self.memory)

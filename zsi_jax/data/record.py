@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+Skipped = tuple[tuple[int, str], ...]  # records that could not be read: (number, why)
 Record = dict[str, Any]  # 'image': uint8 [H, W, C]; numbers are numpy scalars, text is str
 
 
@@ -80,3 +81,9 @@ def place(index: int, n: int) -> int:
   if not -n <= index < n:
     raise IndexError(f'record {index} of a data set of {n}')
   return int(index) % n
+
+
+def kept(count: int, skipped: Skipped) -> np.ndarray:
+  """The number in the source of each of `count` records that are left: int64."""
+  every = np.arange(count + len(skipped), dtype=np.int64)
+  return np.delete(every, [i for i, _ in skipped])

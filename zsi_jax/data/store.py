@@ -107,23 +107,12 @@ def _write(
   writer = shards.Writer(directory, source.name, source.fields, shard_bytes)
   scalars = [name for name, field in source.fields.items() if field.shape == ()]
   columns: dict[str, list[Any]] = {name: [] for name in scalars}
-  skipped = []
-  for i in _counted(range(len(source)), source.name, progress):
-    try:
-      drawn = source[i]
-    except DataError as error:
-      if not skip_corrupt:
-        raise DataError(f'{source.name}: record {i}: {error}') from None
-      skipped.append((i, str(error)))
-      continue
-    except OSError as error:  # not of the disk that is written to
-      raise DataError(f'{source.name}: record {i} cannot be read ({error}).') from None
-    record = check.record(drawn, source.fields, f'{source.name}: record {i}')
+  skipped: list[tuple[int, str]] = []
+  numbers = _counted(range(len(source)), source.name, progress)
+  for record in check.records(source, skip_corrupt, skipped, numbers):
     writer.add(record)
     for name in scalars:
       columns[name].append(record[name])
-  if not writer.lengths:
-    raise DataError(f'{source.name}: no record can be read; the first: {skipped[0][1]}')
   table = {
     n: np.array(c, str if source.fields[n].dtype == 'str' else source.fields[n].dtype)
     for n, c in columns.items()

@@ -11,7 +11,7 @@ import numpy as np
 
 from zsi_jax.data import manifest, npz, shards
 from zsi_jax.data.errors import DataError
-from zsi_jax.data.record import Field, Record, place
+from zsi_jax.data.record import Field, Record, Skipped, kept, place
 
 
 class Stored:
@@ -40,15 +40,14 @@ class Stored:
     return self.manifest.parameters
 
   @property
-  def skipped(self) -> tuple[tuple[int, str], ...]:
+  def skipped(self) -> Skipped:
     """Records of the source that could not be read: (number, why)."""
     return self.manifest.skipped
 
   @property
   def source_index(self) -> np.ndarray:
     """The number in the source of each record: int64 [N]."""
-    total = len(self) + len(self.skipped)
-    return np.delete(np.arange(total), [i for i, _ in self.skipped]).astype(np.int64)
+    return kept(len(self), self.skipped)
 
   def __len__(self) -> int:
     return self.manifest.count

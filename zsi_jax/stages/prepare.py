@@ -128,7 +128,7 @@ def written(config: ConfigDict) -> tuple[Any, dict[str, str]]:
       path = root / name / f'{own}.npz'
       stack.enter_context(work.held(path.parent, f'.{own}.lock'))
       if not path.exists():
-        memory.write_npz(source, path)
+        memory.write_npz(source, path, skip_corrupt=config.data.skip_corrupt)
     else:
       path = store.write(
         source,

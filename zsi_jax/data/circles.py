@@ -29,6 +29,7 @@ from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Field, Record, place
 
 WHERE = ('borders', 'uniform', 'quadrant')
+DRAWING = 1  # of this code: other pixels for the same parameters are another number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Circles:
 
   @property
   def parameters(self) -> Mapping[str, Any]:
-    return dataclasses.asdict(self)
+    return {**dataclasses.asdict(self), 'drawing': DRAWING}
 
   @property
   def fields(self) -> Mapping[str, Field]:

@@ -20,6 +20,7 @@ from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Field, Record, place
 
 WHERE = ('sides', 'everywhere')
+DRAWING = 1  # of this code: other pixels for the same parameters are another number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Discs:
 
   @property
   def parameters(self) -> Mapping[str, Any]:
-    return dataclasses.asdict(self)
+    return {**dataclasses.asdict(self), 'drawing': DRAWING}
 
   @property
   def fields(self) -> Mapping[str, Field]:

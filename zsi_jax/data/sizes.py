@@ -18,6 +18,8 @@ from zsi_jax.data.chance import uniforms
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Field, Record, place
 
+DRAWING = 1  # of this code: other pixels for the same parameters are another number
+
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
@@ -53,7 +55,7 @@ class Sizes:
 
   @property
   def parameters(self) -> Mapping[str, Any]:
-    return dataclasses.asdict(self)
+    return {**dataclasses.asdict(self), 'drawing': DRAWING}
 
   @property
   def fields(self) -> Mapping[str, Field]:

@@ -1,0 +1,1 @@
+"""Meters: what is in an image, read back from its pixels."""

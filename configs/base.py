@@ -45,3 +45,16 @@ def pick(preset: str, **by_preset: Any) -> Any:
     raise ValueError(f'there is no preset {preset!r}: take one of {", ".join(PRESETS)}')
   up_to = PRESETS[: PRESETS.index(preset) + 1]
   return [by_preset[p] for p in up_to if p in by_preset][-1]
+
+
+def faces(preset: str, *attributes: str, delta: float = 0.1) -> ConfigDict:
+  """Portraits at both ends of one attribute, or in the corners of two; a fifth of them for one."""
+  c = get_config(preset)
+  c.data.source = 'portraits'
+  n = pick(preset, tiny=1_500, small=15_000, gpu=60_000, paper=300_000)
+  c.data.options = dict(n=n, size=pick(preset, tiny=32, gpu=64))
+  c.data.flip = True  # a mirrored face has the same smile, age and hair
+  c.data.keep = attributes
+  c.split = dict(kind='within', attributes=attributes, delta=delta)
+  c.support = dict(kind='extremes', attributes=attributes, delta=c.split.get_ref('delta'))
+  return c

@@ -171,6 +171,8 @@ def data_sets(root: Path) -> Iterator[Finding]:
 def files() -> Iterator[Finding]:
   for variable, what in DIRECTORIES.items():
     value = os.environ.get(variable)
+    if not value and variable == 'ZSI_DATA_DIR' and Path('data').is_dir():
+      value = 'data'  # where `zsi run` looks then
     if not value:
       yield Finding('files', variable, False, f'not set ({what})', f'export {variable}=<directory>')
     elif not Path(value).is_dir():

@@ -3,7 +3,7 @@
   zsi run configs/zsi/hair.py:tiny --workdir=runs/hair --stage=prepare
 
 Draws 1,500 | 15,000 | 60,000 | 300,000 faces in 12 s | 2 min | 8 min | 40 min on one core, which
-`data.workers=n` divides by n; 2 GB at :paper. age, hair, smile and smile_hair share them.
+`data.workers=n` divides by n; 2 GB at :paper. hair and smile_hair share them.
 At :paper 60,000 extremes, the paper has 30,000.
 """
 
@@ -15,15 +15,6 @@ from configs import base
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = base.get_config(preset)
-  c.data.source = 'portraits'
-  n = base.pick(
-    preset, tiny=1_500, small=15_000, gpu=60_000, paper=300_000
-  )  # a fifth of them is extreme
-  c.data.options = dict(n=n, size=base.pick(preset, tiny=32, gpu=64))
-  c.data.flip = True  # a mirrored face has hair of the same colour
-  c.data.keep = ('hair',)
-
-  c.split = dict(kind='within', attributes=('hair',), delta=0.1)
-  c.support = dict(kind='extremes', attributes=('hair',), delta=c.split.get_ref('delta'))
+  c = base.faces(preset, 'hair')
+  c.data.options.age = (0.0, 0.5)  # grey hair, too, lies between black and blond
   return c

@@ -284,3 +284,9 @@ def test_digests_tell_what_is_in_the_records(roots, copy):
   digests = {of(), of(size=32), of(split='valid'), of(crop=160), of(attributes=('Young',))}
   (root / 'img_align_celeba/000001.jpg').write_bytes(fake.jpeg(99))
   assert len(digests | {of(root)}) == 6
+
+
+def test_the_workspace_names_the_official_files():
+  text = (Path(__file__).resolve().parents[2] / 'WORKSPACE.md').read_text()
+  for name, (size, sha256) in OFFICIAL.files.items():
+    assert f'| `{name}` | {size:,} | `{sha256}` |' in text

@@ -261,14 +261,32 @@ def test_captions_say_what_is_drawn():
 @pytest.mark.parametrize(
   ('change', 'says'),
   [
-    ({'size': 50}, r'\(32, 64, 128\) pixels, not 50'),
-    ({'n': 0}, 'n and people are at least 1'),
-    ({'people': 0}, 'n and people are at least 1'),
-    ({'yaw': (30, -30)}, r'yaw is a range within \[-90, 90\] degrees, not 30, -30'),
-    ({'pitch': (-100, 0)}, r'pitch is a range'),
-    ({'glasses': 1.5}, r'glasses is a share in \[0, 1\]'),
+    ({'size': 50}, '^size = 50 is not one of 32, 64, 128'),
+    ({'n': 0}, 'n = 0 is not a whole number at least 1'),
+    ({'seed': -1}, 'seed = -1 is not a whole number'),
+    ({'people': 0}, 'people = 0 is not'),
+    ({'yaw': (30, -30)}, r'yaw = \(30, -30\) goes down'),
+    ({'yaw': 30}, r'yaw = 30 is no pair \(from, to\)'),
+    ({'pitch': (-100, 0)}, r'pitch = -100 is not a number in \[-90, 90\]'),
+    ({'age': (0, 2)}, r'age = 2 is not a number in \[0, 1\]'),
+    ({'glasses': 1.5}, r'glasses = 1.5 is not a number in \[0, 1\]'),
   ],
 )
 def test_wrong_parameters_are_named(change, says):
   with pytest.raises(DataError, match=says):
     Portraits(**change)
+
+
+@pytest.mark.parametrize(
+  ('change', 'says'),
+  [
+    ({'smile': 1.5}, r'smile = 1.5 is not in \[0, 1\]'),
+    ({'yaw': 91.0}, r'yaw = 91.0 is not in \[-90, 90\] degrees'),
+    ({'hat': float('nan')}, 'hat = nan'),
+    ({'identity': (0.5,)}, r'identity is 20 numbers in \[0, 1\]'),
+    ({'emotion': (2.0,) + (0.0,) * 7}, r'emotion is 8 numbers'),
+  ],
+)
+def test_wrong_people_are_named(change, says):
+  with pytest.raises(DataError, match=says):
+    Person(**change)

@@ -25,7 +25,19 @@ def real(name: str, value: Any, low: float, high: float) -> None:
     raise DataError(f'{name} = {value!r} is not a number in [{low:g}, {high:g}].')
 
 
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> None:
   """A DataError unless the value is one of the choices."""
   if value not in choices:
-    raise DataError(f'{name} = {value!r} is not one of {", ".join(choices)}.')
+    raise DataError(f'{name} = {value!r} is not one of {", ".join(map(str, choices))}.')
+
+
+def span(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
+  """The pair (from, to) within [low, high] as floats; else a DataError."""
+  pair = tuple(value) if isinstance(value, tuple | list) else ()
+  if len(pair) != 2:
+    raise DataError(f'{name} = {value!r} is no pair (from, to).')
+  for end in pair:
+    real(name, end, low, high)
+  if pair[0] > pair[1]:
+    raise DataError(f'{name} = {value!r} goes down, not up.')
+  return float(pair[0]), float(pair[1])

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from zsi_jax.data.errors import DataError
+
 # What stays with a person, each in [0, 1], 1/2 the mean.
 IDENTITY = (
   'skin', 'undertone', 'wide', 'long', 'deep', 'jaw', 'chin', 'cheekbone', 'ridge', 'eye_size',
@@ -73,6 +75,16 @@ class Person:
   necklace: float = 0.0
   hat: float = 0.0
 
+  def __post_init__(self) -> None:
+    for name in NUMBERS:
+      limit = 90 if name in ANGLES else 1
+      if not (-limit if name in ANGLES else 0) <= getattr(self, name) <= limit:
+        raise DataError(f'person: {name} = {getattr(self, name)} is not in {_range(name)}')
+    for name, names in (('identity', IDENTITY), ('emotion', EMOTIONS)):
+      values = getattr(self, name)
+      if len(values) != len(names) or not all(0 <= v <= 1 for v in values):
+        raise DataError(f'person: {name} is {len(names)} numbers in [0, 1], not {values}')
+
   @property
   def valence(self) -> float:
     return float(self.intensity * (np.array(self.emotion) * CIRCUMPLEX[:, 0]).sum())
@@ -84,6 +96,14 @@ class Person:
   def trait(self, name: str) -> float:
     """A number of the identity, moved to [-1, 1] with 0 the mean."""
     return 2 * self.identity[IDENTITY.index(name)] - 1
+
+
+ANGLES = ('yaw', 'pitch', 'roll')
+NUMBERS = tuple(f.name for f in dataclasses.fields(Person) if f.type == 'float')
+
+
+def _range(name: str) -> str:
+  return '[-90, 90] degrees' if name in ANGLES else '[0, 1]'
 
 
 def tokens(person: Person) -> np.ndarray:

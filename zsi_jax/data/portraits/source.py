@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from zsi_jax.data import limits
 from zsi_jax.data.chance import uniforms
-from zsi_jax.data.errors import DataError
 from zsi_jax.data.portraits.person import (
   EMOTIONS,
   EXPRESSION,
@@ -45,6 +45,7 @@ FIELDS: Mapping[str, Field] = {
 }
 SCALARS = tuple(name for name, field in FIELDS.items() if field.shape == ())
 SIZES = 32, 64, 128
+RANGES = {'age': (0.0, 1.0), **dict.fromkeys(('yaw', 'pitch', 'roll'), (-90.0, 90.0))}
 DRAWING = 1  # of this code: other pixels for the same parameters are another number
 
 
@@ -56,6 +57,7 @@ class Portraits:
   size: int = 64
   n: int = 60_000
   seed: int = 0
+  age: tuple[float, float] = (0.0, 1.0)  # uniform; above .5 hair is grey, and its colour faint
   yaw: tuple[float, float] = (-30.0, 30.0)  # degrees, uniform; (-90, 90) for turning heads
   pitch: tuple[float, float] = (-12.0, 12.0)
   roll: tuple[float, float] = (-8.0, 8.0)
@@ -64,18 +66,16 @@ class Portraits:
   people: int | None = None  # identities; record i shows person i % people. None: n of them
 
   def __post_init__(self) -> None:
-    for name in ('yaw', 'pitch', 'roll'):
-      low, high = getattr(self, name)
-      if not -90 <= low <= high <= 90:
-        raise DataError(f'portraits: {name} is a range within [-90, 90] degrees, not {low}, {high}')
-      object.__setattr__(self, name, (float(low), float(high)))
-    if self.size not in SIZES:
-      raise DataError(f'portraits are drawn at {SIZES} pixels, not {self.size}')
-    if self.n < 1 or not (self.people is None or self.people >= 1):
-      raise DataError(f'portraits: n and people are at least 1, not {self.n} and {self.people}')
+    limits.one_of('size', self.size, SIZES)
+    limits.whole('n', self.n, 1)
+    limits.whole('seed', self.seed, 0, limits.SEEDS)
+    if self.people is not None:
+      limits.whole('people', self.people, 1)
     for name in ('glasses', 'extras'):
-      if not 0 <= getattr(self, name) <= 1:
-        raise DataError(f'portraits: {name} is a share in [0, 1], not {getattr(self, name)}')
+      limits.real(name, getattr(self, name), 0, 1)
+    for name in ('age', 'yaw', 'pitch', 'roll'):
+      low, high = RANGES[name]
+      object.__setattr__(self, name, limits.span(name, getattr(self, name), low, high))
 
   @property
   def name(self) -> str:
@@ -107,7 +107,7 @@ class Portraits:
     def between(low: float, high: float) -> float:
       return low + (high - low) * next(u)
 
-    smile, age, hair = next(u), next(u), next(u)
+    smile, age, hair = next(u), between(*self.age), next(u)
     yaw, pitch, roll = between(*self.yaw), between(*self.pitch), between(*self.roll)
     worn, frame = next(u), next(u)
     emotion, intensity = feel(smile, next(u), next(u), between(0.55, 1.0)), between(0.25, 1.0)

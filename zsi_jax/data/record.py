@@ -16,12 +16,13 @@ Record = dict[str, Any]  # 'image': uint8 [H, W, C]; numbers are numpy scalars, 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """One entry of a record. `mirrored` says that a left-right flip of the image changes it."""
+  """One entry of a record, and what changes it."""
 
   shape: tuple[int, ...] = ()
   dtype: str = 'float32'  # a numpy dtype, or 'str'
   kind: str = 'array'  # 'array', or 'image': uint8 [H, W, C], kept as PNG
-  mirrored: bool = False
+  mirrored: bool = False  # a left-right flip of the image changes it
+  cropped: bool = False  # and so does a window of the image, enlarged
   low: float | None = None  # the range that a value must lie in, ends included
   high: float | None = None
 

@@ -71,7 +71,8 @@ def cloth(p: Person) -> Colour:
 
 
 def hat(p: Person) -> Colour:
-  return hue(p.cloth + 0.35, 0.5, 0.66)
+  """Green, blue, purple: no colour of hair."""
+  return hue(0.36 + 0.5 * p.cloth, 0.52, 0.62)
 
 
 def wall(p: Person) -> Colour:

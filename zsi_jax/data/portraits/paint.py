@@ -81,7 +81,9 @@ class Canvas:
 
   def __init__(self, base: np.ndarray) -> None:
     flat = np.clip(base, 0, 255).astype(np.uint8)
-    self.colour = cv2.resize(flat, None, fx=head.FINE, fy=head.FINE, interpolation=cv2.INTER_LINEAR)
+    self.colour = cv2.resize(
+      flat, None, fx=head.FINE, fy=head.FINE, interpolation=cv2.INTER_LINEAR_EXACT
+    )
     self.label = np.full(self.colour.shape[:2], CLASS['skin'], np.uint8)
     self._jobs: list[tuple[np.ndarray, Colour | None, str | None, float, int]] = []
 

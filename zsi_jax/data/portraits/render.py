@@ -33,24 +33,44 @@ def render(p: Person, size: int) -> dict[str, np.ndarray]:
   owner, depth = nearest(parts, big)
   rgbl = np.take(np.concatenate([q.paint.reshape(-1) for q in parts]), owner)
   shade = np.take(np.concatenate([q.shade.reshape(-1) for q in parts]), owner)
-  four = rgbl.view(np.uint8).reshape(big, big, 4)
-  keep = np.full_like(shade, 128)  # what leaves the class as it is
-  drawn = cv2.multiply(four, cv2.merge([shade, shade, shade, keep]), scale=1 / 128)
+  drawn = lit(rgbl.view(np.uint8).reshape(big, big, 4), shade)
   picture = np.where(depth > 0, drawn.view(np.uint32)[..., 0], backdrop(p, big))
   picture = picture.view(np.uint8).reshape(big, big, 4)
   down = big // size
   spots = surfaces.turned(head.lift(s.surface, landmarks(f)).astype(np.float32), s.rotation)
   spots = surfaces.project(spots, big)
-  at = np.clip(np.rint(spots[:, :2] / GRID).astype(int), 0, big - 1)
-  ahead = spots[:, 2] * (DEPTHS / GRID) + DEEP > depth[at[:, 1], at[:, 0]] - 0.016 * big * DEPTHS
+  x, y = np.clip(np.rint(spots[:, :2] / GRID).astype(int), 0, big - 1).T
+  own, slack = spots[:, 2] * (DEPTHS / GRID) + DEEP, 0.016 * big * DEPTHS
+  around = cv2.dilate(depth, np.ones((3, 3), np.uint8))
+  # Nothing is nearer than the point, and what is drawn there is not far behind it.
+  seen = (own > depth[y, x] - slack) & (own < around[y, x] + slack)
   xy = (spots[:, :2] / GRID + np.float32(0.5)) / np.float32(down) - np.float32(0.5)
-  small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
   return {
-    'image': np.ascontiguousarray(small[..., :3]),
+    'image': averaged(picture, down)[..., :3].copy(),
     'mask': np.ascontiguousarray(picture[down // 2 :: down, down // 2 :: down, 3:]),
     'landmarks': xy.astype(np.float32),
-    'visible': ahead.astype(np.uint8),
+    'visible': seen.astype(np.uint8),
   }
+
+
+def lit(rgbl: np.ndarray, shade: np.ndarray) -> np.ndarray:
+  """Colours times their brightness / 128; the class stays."""
+  factor = cv2.merge([shade, shade, shade, np.full_like(shade, 128)])
+  product = np.multiply(rgbl, factor, dtype=np.uint16)
+  product >>= 7
+  return np.minimum(product, 255, out=product).astype(np.uint8)
+
+
+def averaged(picture: np.ndarray, times: int) -> np.ndarray:
+  """Each block of times² pixels as its mean, rounded."""
+  rows = picture[::times].astype(np.uint16)
+  for k in range(1, times):
+    rows += picture[k::times]
+  blocks = rows[:, ::times].copy()
+  for k in range(1, times):
+    blocks += rows[:, k::times]
+  blocks += times * times // 2
+  return (blocks // (times * times)).astype(np.uint8)
 
 
 def nearest(parts: list[Points], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +95,8 @@ def nearest(parts: list[Points], size: int) -> tuple[np.ndarray, np.ndarray]:
     np.maximum.at(best, pixel.reshape(-1), key)
     start += key.size
   best = np.ascontiguousarray(best.reshape(wide, wide)[1:-1, 1:-1])
-  fill(best, bits)
+  for _ in range(2):  # the second finds what the first left of larger ones
+    fill(best, bits)
   return best & ((1 << bits) - 1), (best >> bits).astype(np.uint16)
 
 
@@ -103,7 +124,7 @@ def backdrop(p: Person, size: int) -> np.ndarray:
   )
   small = np.zeros((32, 32, 4), np.uint8)
   small[..., :3] = glow[..., None] * np.array(colours.wall(p), np.float32)
-  picture = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
+  picture = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
   outline = shoulders() - (0.06 * p.yaw / 90, 0)
   outline = outline * (size * surfaces.UNIT) + np.array(surfaces.CENTRE) * size - 0.5
   cloth = [round(c) for c in colours.cloth(p)]

@@ -40,8 +40,8 @@ FIELDS: Mapping[str, Field] = {
   'emotion': Field((len(EMOTIONS),), low=0, high=1),
   'identity': Field((len(IDENTITY),), low=0, high=1),
   'tokens': Field((9,), 'int32', mirrored=True, low=0, high=len(WORDS) - 1),
-  'landmarks': Field((68, 2), mirrored=True),
-  'visible': Field((68,), 'uint8', mirrored=True, low=0, high=1),
+  'landmarks': Field((68, 2), mirrored=True, cropped=True),
+  'visible': Field((68,), 'uint8', mirrored=True, cropped=True, low=0, high=1),
 }
 SCALARS = tuple(name for name, field in FIELDS.items() if field.shape == ())
 SIZES = 32, 64, 128
@@ -90,7 +90,7 @@ class Portraits:
     square = self.size, self.size
     return {
       'image': Field((*square, 3), 'uint8', 'image'),
-      'mask': Field((*square, 1), 'uint8', 'image', mirrored=True, low=0, high=18),
+      'mask': Field((*square, 1), 'uint8', 'image', mirrored=True, cropped=True, low=0, high=18),
       **FIELDS,
     }
 

@@ -98,18 +98,28 @@ def pack(colour: Colour, label: int) -> np.ndarray:
   return np.array([red, green, blue, label], np.uint8).view(np.uint32)[0]
 
 
+def grown(grid: np.ndarray, size: int) -> np.ndarray:
+  """A coarse grid refined for a canvas: bytes, or whole float32 to int16.
+
+  The same bits everywhere: weights are eighths or sixteenths, so that in float32 whole numbers
+  below 2^15 are weighed without rounding, in any order.
+  """
+  times = head.FINE * max(1, size // 192)
+  bytes_ = grid.dtype == np.uint8
+  how = cv2.INTER_LINEAR_EXACT if bytes_ else cv2.INTER_LINEAR
+  fine = cv2.resize(grid, None, fx=times, fy=times, interpolation=how)
+  return fine if bytes_ else fine.astype(np.int16)
+
+
 def dense(
   place: np.ndarray, facing: np.ndarray | None, rgbl: np.ndarray, shade: np.ndarray, size: int
 ) -> Points:
   """Coarse places [h, w, 3] to points; `facing` < 0 hides; `rgbl` is one paint or a fine grid."""
-  times = head.FINE * max(1, size // 192)
-  four = np.zeros((*place.shape[:2], 4), np.int16)
+  four = np.empty((*place.shape[:2], 4), np.float32)
   four[..., :3] = place
   four[..., 3] = 1 if facing is None else np.rint(facing * 256)
-  up = cv2.resize(four, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
-  bright = np.clip(shade, 0, 255).astype(np.uint8)
-  bright = cv2.resize(bright, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
-  planes: Any = cv2.split(up)
+  bright = grown(np.clip(shade, 0, 255).astype(np.uint8), size)
+  planes: Any = cv2.split(grown(four, size))
   x, y, depth, away = planes
   depth >>= DEPTH_BITS
   depth += DEEP
@@ -152,8 +162,9 @@ def skin(s: Scene, canvas: paint.Canvas) -> Points:
   normal = normals(now)
   facing = normal[..., 2] + np.float32(0.06)
   m = head.mesh()
-  behind = abs(m.azimuth) > math.radians(84 if covered(s.person) else 118)
-  facing[np.ix_((m.height < 0.1) | covered(s.person), behind)] = -1  # skin that hair lies on
+  for azimuth, height in ((84, 2.0),) if covered(s.person) else ((78, -0.12), (104, 0.2)):
+    under = np.ix_(m.height < height, abs(m.azimuth) > math.radians(azimuth))
+    facing[under] = -1  # skin that hair lies on
   rgbl = cv2.merge([canvas.colour, canvas.label]).view(np.uint32)[..., 0]
   return dense(project(now, s.size), facing, rgbl, lit(normal, s.light), s.size)
 
@@ -217,6 +228,7 @@ AWAY = abs(ROUND) * (180 / np.pi)
 DOWN = np.linspace(0, 1, 42)[:, None]
 CROWDED = DOWN**1.2  # rows crowd at the crown
 # Hair lies closer at its ends, at the temples most.
+BRIM = -0.42  # the edge of a hat
 THINNING = (1 - DOWN**3 * np.interp(AWAY, [55, 65, 100, 112], [0.5, 0.85, 0.85, 0])).astype(
   np.float32
 )
@@ -231,6 +243,8 @@ def hair(s: Scene) -> Points:
   side, back, low = -0.18 + 0.22 * length, 0.42 + 0.25 * length, -0.04
   if long:
     side, back, low = 0.35 + 0.85 * long, 0.65 + 0.75 * long, 0.35 + 0.85 * long
+  if p.hat > 0:  # it covers the hairline
+    top = max(top, BRIM + 0.02)
   ends = [top, top + 0.02, top + 0.06, -0.30, max(-0.05, 0.55 * side), low, back, back]
   end = np.interp(AWAY, [0, 30, 52, 66, 80, 93, 110, 183], ends)
   y = (CROWDED * (end + 1.0) - 1.0).astype(np.float32)
@@ -239,6 +253,10 @@ def hair(s: Scene) -> Points:
   outward = skull - np.array([0, -0.1, -0.05], np.float32)
   outward /= np.sqrt((outward * outward).sum(-1, keepdims=True))
   thick = np.float32((0.07 + 0.05 * length) * (1 - 0.25 * p.age)) * THINNING
+  capped = y < np.float32(BRIM) if p.hat > 0 else None
+  if capped is not None:  # a knitted cap with a roll at its edge
+    roll = np.maximum(1 - ((y - np.float32(BRIM - 0.05)) / np.float32(0.075)) ** 2, 0)
+    thick = np.where(capped, np.float32(0.12) + np.float32(0.06) * roll, thick)
   shell = skull + outward * thick[..., None]
   below = y - hang
   shell[..., 1] += below
@@ -251,32 +269,37 @@ def hair(s: Scene) -> Points:
   gloss = np.maximum(1 - (y + np.float32(0.62)) ** 2 * 30, 0) * np.float32(0.22)
   inner = facing < np.float32(-0.05)
   shade = lit(normal * np.where(inner, np.float32(-1), np.float32(1))[..., None], s.light, 0.6, 0.5)
-  shade *= (streak + gloss) * np.where(inner, np.float32(0.62), np.float32(1))
+  strands = streak + gloss if capped is None else np.where(capped, np.float32(1), streak + gloss)
+  shade *= strands * np.where(inner, np.float32(0.62), np.float32(1))
   # The inside of hair is seen only where it hangs free of the head.
   seen = np.where(y > np.float32(0.05), np.float32(1), facing + np.float32(0.06))
   rgbl = pack(colours.hair(p), CLASS['hair'])
-  if p.hat > 0:
-    cap = pack(colours.hat(p), CLASS['hat'])
-    rgbl = np.where(
-      cv2.resize(y.astype(np.float32), None, fx=head.FINE, fy=head.FINE) < -0.44, cap, rgbl
-    )
-  return dense(project(now, s.size), seen, rgbl, shade, s.size)
+  if capped is not None:
+    rows = grown(np.rint(y * 4096), s.size)
+    rgbl = np.where(rows < round(BRIM * 4096), pack(colours.hat(p), CLASS['hat']), rgbl)
+  place = project(now, s.size)
+  place[..., 2] += round(0.02 * s.size * UNIT * GRID)  # where both touch, hair lies on skin
+  return dense(place, seen, rgbl, shade, s.size)
 
 
 @functools.cache
-def neck_shape() -> tuple[np.ndarray, np.ndarray]:
-  t = np.radians(np.linspace(-104, 104, 34))[None]
-  y = np.linspace(0.25, 1.45, 22)[:, None]
+def neck_shape() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """A grid of points, how dark the chin's shadow makes them, and how far they go with the head."""
+  t = np.radians(np.linspace(-180, 180, 58))[None]
+  y = np.linspace(0.05, 1.45, 26)[:, None]
   radius = 0.37 + 0.22 * head.step(y, 1.1, 1.5) + 0 * t
-  points = np.stack([radius * np.sin(t), y + 0 * t, radius * np.cos(t) * 0.95 - 0.22], -1)
-  return points.astype(np.float32), (0.70 + 0.30 * head.step(y, 0.9, 1.3)).astype(np.float32)
+  nape = np.where(np.cos(t) < 0, 1 + 0.9 * (1 - head.step(y, 0.15, 0.8)), 1)  # to the skull
+  points = np.stack([radius * np.sin(t), y + 0 * t, radius * nape * np.cos(t) * 0.95 - 0.22], -1)
+  dark, follows = 0.70 + 0.30 * head.step(y, 0.9, 1.3), 1 - head.step(y, 0.3, 1.0)
+  return points.astype(np.float32), dark.astype(np.float32), head.exact(follows)[..., None]
 
 
 def neck(s: Scene) -> list[Points]:
-  points, chin = neck_shape()
+  points, chin, follows = neck_shape()
   p = s.person
   half = head.turn(0.35 * p.yaw, 0, 0.2 * p.roll)
   now = turned(points, half)
+  now += follows * (turned(points, s.rotation) - now)
   normal = normals(now)
   shade = lit(normal, s.light, 0.52, 0.5) * chin  # under the chin's shadow
   facing = normal[..., 2] + np.float32(0.1)

@@ -93,6 +93,7 @@ def mesh() -> Mesh:
   lips = bump(fx, h, (0, 0.53), 0.20, 0.05) + bump(fx, h, (0, 0.63), 0.17, 0.05)
   mean = np.stack([x, y, z], -1)
   mean += out(0.27 * nose + 0.06 * alae + 0.045 * lips)
+  mean += out(0.10 * bump(fx, h, (0, 0.58), 0.17, 0.15))  # teeth stand in an arch
   mean += out(-0.095 * pair(fx, h, (0.29, -0.02), 0.14, 0.085))  # sockets
   mean += out(0.045 * pair(fx, h, (0.29, -0.015), 0.085, 0.055))  # and what lies in them
   mean += out(0.03 * pair(fx, h, (0.28, -0.2), 0.2, 0.06))  # the ridge of the brows

@@ -62,7 +62,7 @@ class Person:
   mouth_open: float = 0.0
   brow: float = 0.5  # lowered 0, raised 1
   light: float = 0.4  # from the image's left 0, from its right 1
-  background: float = 0.3  # around the circle of hues
+  background: float = 0.3  # red 0, yellow, green, blue, purple 1
   stretch: float = 0.5
   furrow: float = 0.4  # inner ends of the brows raised 0, knit 1
   eye_open: float = 0.6

@@ -30,8 +30,8 @@ def get_config(preset: str) -> ConfigDict:
   c.data.keep = ()  # attributes that go into the batches
   c.data.workers = 0  # processes that draw records, and later read them ahead; 0 is none
 
-  # Which records each role sees, and with what label: all, within, tails, list, top_k, agree,
-  # yaw_a, yaw_b, yaw_c.
+  # Which records each role sees, and with what label: all, chosen, within, tails, list, top_k,
+  # agree, yaw_a, yaw_b, yaw_c.
   c.split = ConfigDict({'kind': 'all'})
   # What the networks may have seen, checked on the records: extremes, turned, split_b, split_c,
   # listed (nothing is known of the records), all (not zero-shot).

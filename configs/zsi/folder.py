@@ -4,7 +4,11 @@
     data.options.root=faces split.scores=faces.csv split.k=500
 
 The sheet has a column `file`, relative to the folder, and a column `score` in [0, 1]. Both are
-looked for as they are, then below the data root.
+looked for as they are, then below the data root. CelebA-HQ is such a folder, with the scores of a
+judge, or with its own labels as columns of a sheet, of which one is ranked:
+
+  zsi run configs/zsi/folder.py:paper --workdir=runs/hq -- data.options.root=CelebA-HQ-img \
+    data.options.labels=hq.csv split.scores=None split.attribute=smile
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -81,8 +82,12 @@ def test_records_are_what_their_fields_say(roots):
   assert source.attributes(3).keys() == scalars
   assert same(source[-1], source[13]) and same(source.attributes(-1), source.attributes(13))
   assert [n for n, f in source.fields.items() if f.mirrored] == ['landmarks']
+  assert [n for n, f in source.fields.items() if f.cropped] == ['landmarks']
   for i in (14, -15):
     with pytest.raises(IndexError):
+      source[i]
+  for i in (1.5, 1.0, '1'):
+    with pytest.raises(TypeError):
       source[i]
 
 
@@ -233,6 +238,98 @@ def test_any_broken_byte_of_an_image_in_a_zip_is_found(copy, layout):
     CelebA(root, 16, expect=None)
 
 
+def sums(folder: Path, images: Path) -> Path:
+  """What sha256sum writes in a folder of the images below it."""
+  lines = [
+    f'{hashlib.sha256(path.read_bytes()).hexdigest()} *{path.relative_to(folder).as_posix()}\n'
+    for path in sorted(images.glob('*.jpg'))
+  ]
+  (folder / 'SHA256SUMS').write_text(''.join(lines))
+  return folder / 'SHA256SUMS'
+
+
+def flip(path: Path) -> bytes:
+  """Breaks a byte so that the picture still decodes, to other pixels; returns what it was."""
+  sound = path.read_bytes()
+  path.write_bytes(sound[:-400] + bytes([sound[-400] ^ 16]) + sound[-399:])
+  return sound
+
+
+@pytest.mark.parametrize(
+  'layout, up',
+  [(layout, up) for layout, deep in (('official', 1), ('kaggle', 2)) for up in range(deep + 1)],
+)
+def test_a_broken_byte_of_an_unpacked_image_is_found_by_a_list(copy, layout, up):
+  root = copy(f'{layout}_folder')
+  images = next(root.rglob('000003.jpg')).parent
+  before = CelebA(root, 16, expect=None)
+  folder = [images, *images.parents][up]
+  path, list_ = images / '000003.jpg', sums(folder, images)
+  source, right = CelebA(root, 16, expect=None), before[2]
+  assert digest(source) != digest(before) and same(source[2], right)
+  sound = flip(path)
+  assert not same(before[2], right)  # without a sound
+  found, wanted = (hashlib.sha256(data).hexdigest() for data in (path.read_bytes(), sound))
+  for opened in (source, CelebA(root, 16, expect=None)):
+    with pytest.raises(DataError) as error:
+      opened[2]
+    for said in (f'{path} (record 2 of train)', f'sha256 {found}', f'{list_} says {wanted}'):
+      assert said in str(error.value)
+    assert 'list it anew' in str(error.value) and same(opened[3], before[3])
+  loose = CelebA(root, 16, check=False, expect=None)
+  assert digest(loose) == digest(before) and same(loose[2], before[2])
+  sums(folder, images)
+  again = CelebA(root, 16, expect=None)
+  assert same(again[2], before[2])  # an edited image of as many bytes, meant to be so
+  assert len({digest(s) for s in (again, source, before)}) == 3
+
+
+def test_the_nearest_list_names_every_image(copy):
+  root = copy('kaggle_folder')
+  images = root / 'img_align_celeba/img_align_celeba'
+  (root / 'SHA256SUMS').write_text('no list\n')
+  path = sums(images, images)
+  assert len(CelebA(root, 16, expect=None)) == 14
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text(''.join(lines[:3] + lines[8:]))
+  with pytest.raises(DataError, match='no sha256 of 5 of 14 pictures: 000004.jpg, .* 2 more'):
+    CelebA(root, 16, expect=None)
+  assert len(CelebA(root, 16, 'test', expect=None)) == 4  # all of its images are listed
+  path.unlink()
+  with pytest.raises(DataError, match=r'/kaggle_folder/SHA256SUMS:1: 64 hex digits'):
+    CelebA(root, 16, expect=None)
+  (root / 'SHA256SUMS').write_text(''.join(lines))
+  with pytest.raises(DataError, match='14 pictures: img_align_celeba/img_align_celeba/000001.jpg'):
+    CelebA(root, 16, expect=None)
+
+
+def test_unpacked_images_are_compared_with_the_zip_beside_them(roots, copy):
+  root = copy('official_folder')
+  before = CelebA(root, 16, expect=None)
+  shutil.copytree(roots['official_zip'] / 'Img', root / 'Img')
+  source = pickle.loads(pickle.dumps(CelebA(root, 16, expect=None)))
+  assert digest(source) == digest(before) and same(source[2], before[2])
+  assert str(root / 'img_align_celeba') in source.layout
+  flip(root / 'img_align_celeba/000003.jpg')
+  before[2]
+  with pytest.raises(DataError, match=r'000003\.jpg \(record 2 of train\): .* crc32 .*\.zip says'):
+    source[2]
+  assert same(source[3], before[3])
+  CelebA(root, 16, check=False, expect=None)[2]
+  sums(root, root / 'img_align_celeba')
+  CelebA(root, 16, expect=None)[2]  # the list is of what is there, and counts before the zip
+  (root / 'SHA256SUMS').unlink()
+  path = root / 'Img/img_align_celeba.zip'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('img_align_celeba/000001.jpg', b'of other pictures')
+  CelebA(root, 16, expect=None)[0]
+
+
+def test_a_wrong_size_names_the_option_of_a_config(roots):
+  with pytest.raises(DataError, match=r'expect=None \(data\.options\.official=False\)'):
+    CelebA(roots['official_folder'])
+
+
 BREAKS = [
   ('list_attr_celeba.txt', '24\n', '25\n', ': 24 rows where it says 25'),
   ('list_attr_celeba.txt', '24\n', 'x\n', ':1: the number of images'),
@@ -266,8 +363,8 @@ def test_a_broken_list_is_named_by_line(copy, name, old, new, what):
     ({'split': 'validation'}, "'validation' is none of train, valid, test, all"),
     ({'attributes': ('Smile',)}, 'no attribute Smile; there are 5_o_Clock'),
     ({'extras': ('bbox',)}, 'no extra bbox'),
-    ({'size': 0}, 'numbers of pixels'),
-    ({'crop': 0}, 'numbers of pixels'),
+    ({'size': 0}, 'size = 0'),
+    ({'crop': 0}, 'crop = 0'),
   ],
 )
 def test_wrong_arguments(roots, how, what):

@@ -96,6 +96,7 @@ def test_a_mirror_maps_the_borders_onto_themselves_and_swaps_the_labels(source):
     assert twin['label'] == 1 - r['label'] and np.isclose(twin['z'], 1 - r['z'])
   changed = {n for n, f in source.fields.items() if f.mirrored}
   assert changed == {'x', 'z', 'label'}
+  assert {n for n, f in source.fields.items() if f.cropped} == {*changed, 'y'}
 
 
 def test_the_quadrant_that_is_called_bottom_left_is_top_left():
@@ -114,7 +115,7 @@ def test_what_decides_the_records_decides_the_digest():
   'given, says',
   [
     ({'where': 'left'}, 'where .*borders, uniform, quadrant'),
-    ({'size': 9}, 'size = 9 .* at least 10'),
+    ({'size': 9}, 'size = 9 .* in .10, 2048.'),
     ({'size': 64.0}, 'whole number'),
     ({'radius': 0}, 'radius = 0'),
     ({'radius': True}, 'radius = True'),

@@ -92,6 +92,7 @@ def test_rgb_is_the_hexagon_of_colorsys(hue):
 def test_only_what_a_mirror_changes_is_marked_so():
   source = Discs(n=6)
   assert {n for n, f in source.fields.items() if f.mirrored} == {'x', 'z', 'label'}
+  assert {n for n, f in source.fields.items() if f.cropped} == {'x', 'y', 'z', 'label'}
   assert digest(Discs()) != digest(Discs(rim=0.5))
   assert digest(Discs()) != digest(Discs(where='everywhere'))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,7 +226,7 @@ def test_what_is_no_data_set_is_refused(tmp_path, lfr):
   with pytest.raises(DataError, match='loop: a link to a folder that it lies in'):
     Folder(lfr)
   (lfr / 'Left/loop').unlink()
-  for how in ({'size': 0}, {'crop': 0}, {'mirrored': ('yaw',)}):
+  for how in ({'size': 0}, {'size': 10**6}, {'crop': 0}, {'crop': 2.5}, {'mirrored': ('yaw',)}):
     with pytest.raises(DataError):
       Folder(lfr, **how)
 
@@ -239,3 +243,104 @@ def test_linked_folders_are_read_and_digests_tell_contents(tmp_path, lfr):
   before = digest(source)
   smooth(7, 41).save(other / 'x.png')
   assert digest(Folder(lfr, 8)) != before
+
+
+def listed(root, names, mark=' *', change=str):
+  lines = [
+    f'{change(hashlib.sha256((root / n).read_bytes()).hexdigest())}{mark}{n}\n' for n in names
+  ]
+  (root / 'SHA256SUMS').write_text(''.join(lines))
+  return lines
+
+
+def test_a_changed_byte_is_found_by_a_list(lfr):
+  names = ['Left/two  words *.bmp', *ORDER]
+  fill(lfr, names[:1])
+  before = Folder(lfr, 8)
+  lines = listed(lfr, [*names, 'Left/notes.txt'])  # more than the pictures
+  source = pickle.loads(pickle.dumps(Folder(lfr, 8)))
+  assert digest(source) != digest(before) and source.parameters.keys() > before.parameters.keys()
+  order = [source.attributes(i)['file'] for i in range(6)]
+  for name in (names[0], 'Front/z.bmp', 'Left/B.webp', 'Left/deep/c.JPG', 'Right/b.png'):
+    i, path = order.index(name), lfr / name
+    sound, pixels = path.read_bytes(), before[i]['image']
+    silent = 0
+    for at in (len(sound) // 2, len(sound) * 2 // 3, len(sound) - 40):
+      path.write_bytes(sound[:at] + bytes([sound[at] ^ 64]) + sound[at + 1 :])
+      try:
+        silent += before[i]['image'].shape == pixels.shape
+      except DataError:
+        assert path.suffix != '.bmp'
+      with pytest.raises(DataError, match=rf'\(record {i}\): .* sha256 \w+, .*SHA256SUMS says'):
+        source[i]
+    assert silent or path.suffix == '.png'  # its chunks have a CRC
+    path.write_bytes(sound)
+    assert np.array_equal(source[i]['image'], pixels)
+  digests = {digest(before), digest(source)}
+  (lfr / 'SHA256SUMS').write_text(''.join(reversed(lines)))
+  assert len(digests | {digest(Folder(lfr, 8))}) == 3
+
+
+def test_an_edited_image_is_another_data_set_where_it_is_listed(tmp_path):
+  fill(tmp_path, ['a.bmp', 'b.bmp'])
+  plain = digest(Folder(tmp_path, 8))
+  listed(tmp_path, ['a.bmp', 'b.bmp'])
+  sealed = digest(Folder(tmp_path, 8))
+  smooth(7).save(tmp_path / 'a.bmp')  # as many bytes
+  assert digest(Folder(tmp_path, 8)) == sealed
+  with pytest.raises(DataError, match=r'a\.bmp \(record 0\): damaged or changed'):
+    Folder(tmp_path, 8)[0]
+  listed(tmp_path, ['a.bmp', 'b.bmp'])
+  assert digest(Folder(tmp_path, 8)) not in (plain, sealed)
+  (tmp_path / 'SHA256SUMS').unlink()
+  assert digest(Folder(tmp_path, 8)) == plain
+
+
+@pytest.mark.parametrize('how', [{'mark': '  '}, {'mark': ' *./'}, {'change': str.upper}])
+def test_what_sha256sum_may_write_is_read(lfr, how):
+  listed(lfr, ORDER, **how)
+  text = (lfr / 'SHA256SUMS').read_text()
+  for wrapped in (text, text.removesuffix('\n'), '\ufeff' + text.replace('\n', '\r\n')):
+    (lfr / 'SHA256SUMS').write_bytes(wrapped.encode())
+    assert Folder(lfr, 8)[4]['file'] == ORDER[4]
+
+
+@pytest.mark.skipif(not shutil.which('sha256sum'), reason='needs sha256sum')
+def test_the_list_of_sha256sum_itself_is_read(tmp_path):
+  names = ['a b.png', ' c.png', 'd\\e.png', 'ü*.png']
+  fill(tmp_path, names)
+  find = 'find . -type f ! -name SHA256SUMS -exec sha256sum -b {} +'
+  for command in ('sha256sum -b *', 'sha256sum *', find):
+    subprocess.run(f'{command} > SHA256SUMS', shell=True, check=True, cwd=tmp_path)
+    source = Folder(tmp_path, 8)
+    assert [source[i]['file'] for i in range(4)] == sorted(names)
+  assert find in (Path(__file__).resolve().parents[2] / 'WORKSPACE.md').read_text()
+
+
+@pytest.mark.parametrize(
+  'text, what',
+  [
+    ('{0}\n\n{1}', r':2: 64 hex digits.* not \'\''),
+    ('# by hand\n{0}', ":1: 64 hex digits.* '# by hand'"),
+    ('{0}\nSHA256 (b.png) = {2}', ':2: 64 hex digits'),
+    ('{0}\n{2} b.png', ':2: 64 hex digits'),
+    ('{0}\n{2}', ':2: 64 hex digits'),
+    ('{0}\n0{1}', ':2: 64 hex digits'),
+    ('', ':1: 64 hex digits'),
+    ('{0}\n{1}\n{2} *a.png', ':3: a.png is listed already'),
+    ('{0}', ': no sha256 of 1 of 2 pictures: b.png.'),
+    ('\udcff', ': not a text file in UTF-8'),
+  ],
+)
+def test_a_wrong_list_is_named_by_line(tmp_path, text, what):
+  fill(tmp_path, ['a.png', 'b.png'])
+  lines = [line.removesuffix('\n') for line in listed(tmp_path, ['a.png', 'b.png'])]
+  path = tmp_path / 'SHA256SUMS'
+  path.write_bytes(text.format(*lines, '0' * 64).encode(errors='surrogateescape'))
+  with pytest.raises(DataError, match=what) as error:
+    Folder(tmp_path, 8)
+  assert str(error.value).startswith(str(path))
+  path.unlink()
+  path.symlink_to(tmp_path / 'nowhere')
+  with pytest.raises(DataError, match='SHA256SUMS: cannot be read'):
+    Folder(tmp_path, 8)

@@ -68,6 +68,16 @@ def test_what_is_no_list_is_refused(tmp_path):
   assert path.read_bytes() == b'\xff\xfe1\x00'
 
 
+def test_a_list_that_cannot_be_written_says_so(tmp_path):
+  path = tmp_path / 'deep' / 'a.txt'
+  lists.write_indices(path, np.arange(3))
+  with pytest.raises(DataError, match='a.txt/b.txt: it cannot be written'):
+    lists.write_indices(path / 'b.txt', np.arange(3))
+  with pytest.raises(DataError, match='deep: it cannot be written'):
+    lists.write_indices(path.parent, np.arange(3))
+  assert [*path.parent.iterdir()] == [path] and [*tmp_path.iterdir()] == [path.parent]
+
+
 FILES = ['a.png', 'b/c.png', 'd.png']
 
 

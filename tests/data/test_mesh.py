@@ -95,8 +95,10 @@ def test_the_end_comes_once_and_stays(mesh):
 def test_an_error_of_the_thread_comes_out(mesh):
   with on_mesh(Pipeline(Toy(corrupt=(11,)), **OPTIONS).batches(), mesh) as batches:
     with pytest.raises(DataError, match='photo 11: broken'):
-      list(batches)
+      for given, _ in enumerate(batches, 1):
+        assert batches.position['example'] == 8 * given
     assert not running() and next(batches, None) is None
+    assert batches.position['example'] == 8 * given
   with on_mesh(Pipeline(Toy(), **OPTIONS).batches(), mesh) as batches:
     with pytest.raises(DataError, match='a batch of 6 rows here where 8 belong; .* pad=True'):
       list(batches)

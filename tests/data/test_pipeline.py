@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import subprocess
@@ -21,10 +20,8 @@ from zsi_jax.data.discs import Discs
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.portraits import Portraits
-from zsi_jax.data.record import Field
 from zsi_jax.data.sizes import Sizes
 from zsi_jax.data.stream import AUGMENT
-from zsi_jax.data.support import Support, everything, extremes
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -213,6 +210,28 @@ def test_an_error_in_a_thread_or_a_worker_is_the_error():
       read(Toy(corrupt=(11,)), batch=5, seed=0, epochs=1, **options)
 
 
+@pytest.mark.parametrize('epochs', [1, None])
+@pytest.mark.parametrize('options', [{'threads': 0}, {}, {'workers': 1}])
+def test_after_an_error_there_is_no_next_and_the_position_stays(options, epochs):
+  source, index = Toy(corrupt=(11,)), range(8, 23)
+  common = {'batch': 3, 'seed': 0, 'shuffle': False, 'index': index, 'epochs': epochs}
+  batches = Pipeline(source, **common, **options).batches()
+  next(batches)
+  with pytest.raises(DataError, match='photo 11: broken'):
+    next(batches)
+  for _ in range(2):
+    assert next(batches, None) is None and batches.position['example'] == 3
+  with pytest.raises(DataError, match='photo 11: broken'):  # and from there it comes again
+    read(source, batches.position, **common, **options)
+
+
+@pytest.mark.parametrize('options', [{'threads': 0}, {}])
+def test_the_position_after_a_short_last_batch_is_the_end(options):
+  with Pipeline(Toy(), batch=5, seed=0, epochs=1, **options).batches() as batches:
+    assert [len(next(batches)['index']) for _ in range(5)] == [5, 5, 5, 5, 3]
+    assert batches.position['example'] == 23
+
+
 def test_a_position_belongs_to_its_pipeline():
   _, position = read(Toy(), **AUGMENTED, stop=1)
   for change, said in (
@@ -225,6 +244,15 @@ def test_a_position_belongs_to_its_pipeline():
   ):
     with pytest.raises(DataError, match=f'belongs to another pipeline: .*{said}'):
       Pipeline(Toy(), **{**AUGMENTED, **change}).batches(position)
+
+  class Longer(Toy):
+    def __len__(self):
+      return 24
+
+  some = {**AUGMENTED, 'index': range(20)}
+  _, after = read(Toy(), **some, stop=1)
+  with pytest.raises(DataError, match='belongs to another pipeline: records 23, here 24'):
+    Pipeline(Longer(), **some).batches(after)
   with pytest.raises(DataError, match="source 'toy/.*', here 'toy/"):
     Pipeline(Toy(seed=1), **AUGMENTED).batches(position)
   for start in ({}, {'example': 'x', 'of': {}}, {'example': 3}):
@@ -236,59 +264,6 @@ def test_a_position_belongs_to_its_pipeline():
   assert read(Toy(), 46, **AUGMENTED, epochs=2)[0] == []
 
 
-@pytest.mark.parametrize(
-  'options, said',
-  [
-    ({'index': []}, 'the index is empty'),
-    ({'index': [0, 23]}, '1 numbers of the index, the first 23, are no records of .* 23'),
-    ({'index': [0, -1]}, 'the first -1'),
-    ({'index': [0.0, 1.0]}, 'float64'),
-    ({'index': [[1, 2]]}, r'\(1, 2\)'),
-    ({'index': [1, 2, 3, 4], 'label': [0, 1]}, r'labels int64 \(2,\) for an index of 4'),
-    ({'label': np.full(23, -2)}, 'from -2 to -2'),
-    ({'label': np.zeros(23)}, 'whole numbers'),
-    ({'batch': 24, 'epochs': 1}, 'a batch of 24 of 23 examples'),
-    ({'batch': 0}, 'a batch of 0'),
-    ({'batch': 4, 'process': (0, 3)}, 'a batch of 4 cannot be split over 3 processes'),
-    ({'process': (2, 2)}, 'process 2 of 2'),
-    ({'epochs': 0}, '0 epochs'),
-    ({'crop': 1.5}, 'crop = 1.5'),
-    ({'seed': -1}, 'seed -1'),
-    ({'workers': -1}, '-1 workers'),
-    ({'keep': ('smile',)}, "keep='smile' is none of its fields"),
-    ({'keep': ('image',)}, 'every batch has an entry'),
-    ({'keep': ('caption',)}, 'text goes on no device'),
-    ({'keep': ('mask',), 'crop': 0.8}, 'no longer fit'),
-    ({'keep': ('landmarks',), 'crop': 0.8}, 'no longer fit'),
-    ({'keep': ('mask',), 'flip': True}, 'no longer fit'),
-    ({'keep': ('yaw',), 'flip': True}, 'a mirror changes yaw'),
-    ({'about': ('yaw',), 'flip': True}, 'a mirror changes yaw'),
-    ({'support': extremes('yaw'), 'flip': True}, 'a mirror changes yaw'),
-    ({'label': np.zeros(23, int), 'flip': True}, 'about='),
-    ({'about': 'smile', 'flip': True}, "about='smile'"),
-  ],
-)
-def test_wrong_calls(options, said):
-  with pytest.raises(DataError, match=said):
-    Pipeline(Toy(), **{'batch': 2, 'seed': 0, **options})
-
-
-def test_flip_is_allowed_where_nothing_turns():
-  for options in (
-    {'label': np.zeros(23, int), 'about': 'age', 'support': everything()},
-    {'keep': ('landmarks', 'mask'), 'flip': False},
-  ):
-    Pipeline(Toy(), **{'batch': 2, 'seed': 0, 'flip': True, **options})
-
-  class Plain(Toy):
-    @property
-    def fields(self):
-      return {n: dataclasses.replace(f, mirrored=False) for n, f in super().fields.items()}
-
-  assert not any(f.mirrored for f in Plain().fields.values()) and Field().mirrored is False
-  Pipeline(Plain(), batch=2, seed=0, flip=True, label=np.zeros(23, int))
-
-
 def test_labels_and_repeats_go_with_the_index():
   index, label = [3, 3, 3, 8, 9], [1, 1, 1, 0, -1]
   batches, _ = read(Toy(), batch=5, seed=0, index=index, label=label, epochs=2)
@@ -297,15 +272,3 @@ def test_labels_and_repeats_go_with_the_index():
       zip(index, label, strict=True)
     )
     assert b['label'].dtype == np.int32
-
-
-def test_the_support_is_checked_when_training_starts(stores):
-  ages = np.array([Toy().attributes(i)['age'] for i in range(23)])
-  support = Support('low', {'age': ((0.0, 0.5),)})
-  for source in (Toy(), store.open(stores['toy'])):
-    good = Pipeline(source, batch=2, seed=0, index=np.flatnonzero(ages <= 0.5), support=support)
-    assert 'records in age' in good.check()
-    next(good.batches())
-    bad = Pipeline(source, batch=2, seed=0, support=support)
-    with pytest.raises(DataError, match="'low': .* records lie outside"):
-      bad.batches()

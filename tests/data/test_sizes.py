@@ -84,6 +84,7 @@ def test_records_do_not_depend_on_how_many_there_are():
   assert not np.array_equal(Sizes(seed=1)[7]['image'], Sizes()[7]['image'])
   assert digest(Sizes()) != digest(Sizes(largest=0.7))
   assert {n for n, f in Sizes().fields.items() if f.mirrored} == {'x', 'mirrored'}
+  assert {n for n, f in Sizes().fields.items() if f.cropped} == {'x', 'y', 'size'}
 
 
 def _walk(corners):

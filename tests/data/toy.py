@@ -27,14 +27,14 @@ class Toy:
   def fields(self) -> Mapping[str, Field]:
     return {
       'image': Field((self.size, self.size, self.channels), 'uint8', kind='image'),
-      'mask': Field((self.size, self.size, 1), 'uint8', kind='image', mirrored=True),
+      'mask': Field((self.size, self.size, 1), 'uint8', kind='image', mirrored=True, cropped=True),
       'age': Field(low=0.0, high=1.0),
       'yaw': Field(mirrored=True, low=-90.0, high=90.0),
       'exact': Field(dtype='float64'),
       'number': Field(dtype='int64'),
       'even': Field(dtype='bool'),
       'caption': Field(dtype='str'),
-      'landmarks': Field((5, 2), mirrored=True),
+      'landmarks': Field((5, 2), mirrored=True, cropped=True),
       'tokens': Field((4,), 'int32', low=0),
     }
 

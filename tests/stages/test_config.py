@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zsi_jax.build import data
-from zsi_jax.build.keys import differences, meaning, plain
+from zsi_jax.build.keys import differences, flat, meaning, plain
 from zsi_jax.data.errors import DataError
 from zsi_jax.stages.config import load
 
@@ -28,7 +28,7 @@ def refused(call, *said):
 
 
 def test_there_is_a_config_for_each_experiment():
-  wanted = 'age celeba_smile circles discs folder hair sizes smile smile_hair yaw'.split()
+  wanted = 'age celeba_smile circles discs folder hair lfr sizes smile smile_hair yaw'.split()
   assert [path.stem for path in CONFIGS] == wanted
 
 
@@ -85,21 +85,20 @@ def test_overrides_are_of_the_type_of_their_key():
     ('epsilon', 0.1, r'did you mean data\.options\.epsilon'),
     ('data.otpions.size', 3, r'did you mean data\.options\.size'),
     ('zzz', 3, 'but check, data.batch'),
-    ('data.options.size', '64', "size is of type int .32., '64' of type str"),
-    ('data.options.size', 64.0, '64.0 of type float'),
-    ('data.options.size', True, 'True of type bool'),
-    ('data.options.size', None, 'None of type NoneType'),
-    ('data.options.size', (1, 2), 'of type tuple'),
+    ('data.options.size', '64', "size is of type int .32., not '64'"),
+    ('data.options.size', 64.0, 'not 64.0'),
+    ('data.options.size', True, 'not True'),
+    ('data.options.size', None, 'not None'),
+    ('data.options.size', (1, 2), r'not \(1, 2\)'),
     ('data.root', 3, 'data.root="\'3\'"'),
     ('data.skip_corrupt', 1, 'of type bool'),
-    ('data.keep', 'z', 'of type tuple'),
+    ('data.keep', 'z', "of type tuple.*, not 'z'"),
     ('data', 3, 'group of keys .batch'),
     ('data.options', 3, 'group of keys'),
     ('seed.size', 3, 'seed is a value'),
     ('data.source', 'circle', 'did you mean circles'),
-    ('data.source', 'discs', "'discs' has no such option"),
     ('split.kind', 'witin', 'did you mean within'),
-    ('split.kind', 'within', "split.label: 'within' has no such option"),
+    ('split.kind', 'within', "split.attributes is not said, and 'within' needs it"),
     ('support.kind', 'extreme', 'did you mean extremes'),
   ],
 )
@@ -112,6 +111,89 @@ def test_a_kind_brings_its_options_wherever_it_is_said():
   config = load(f'{ROOT}/configs/zsi/yaw.py:tiny', said)
   assert config.split.share == 0.03 and config.split.frontal == 10.0 and config.split.extreme == 30
   assert load(f'{ROOT}/configs/zsi/yaw.py:tiny', {'split.extreme': 40}).support.extreme == 40.0
+
+
+@pytest.mark.parametrize(
+  'config, said, options',
+  [
+    ('smile:tiny', {'support.kind': 'all'}, {}),
+    ('smile:tiny', {'split.kind': 'tails'}, {'split.attributes': ('smile',), 'split.share': 0.2}),
+    ('smile:tiny', {'split.kind': 'all'}, {'split.label': None, 'split.balance': None}),
+    # n and size are those of the file; a radius in pixels is no share of the image
+    ('circles:tiny', {'data.source': 'discs'}, {'data.options.size': 32, 'split.label': 'label'}),
+    ('circles:tiny', {'data.source': 'discs'}, {'data.options.radius': 0.125}),
+    ('circles:tiny', {'data.source': 'discs'}, {'data.options.where': 'sides'}),
+    (
+      'circles:tiny',
+      {'data.source': 'folder', 'data.options.root': 'there'},
+      {'data.options.root': 'there', 'data.options.size': 32},
+    ),
+    (
+      'circles:tiny',
+      {'split.kind': 'list', 'split.list': 'x', 'split.label': ['a', 'b']},
+      {'split.label': ('a', 'b'), 'split.numbering': 'peer'},
+    ),
+    ('circles:tiny', {'split.k': 3, 'split.kind': 'top_k'}, {'split.k': 3, 'split.scores': None}),
+    (
+      'folder:tiny',
+      {'data.options.labels': 'a.csv', 'split.kind': 'yaw_a', 'support.kind': 'turned'},
+      {'split.extreme': 30.0, 'support.extreme': 30.0},
+    ),
+    # a reference to an option that stays is one still
+    ('yaw:tiny', {'split.kind': 'yaw_b', 'split.extreme': 40}, {'support.extreme': 40.0}),
+    (
+      'lfr:tiny',
+      {'split.kind': 'chosen', 'split.label': 'class', 'split.values': [2, 1]}
+      | {'data.options.labels': None, 'data.keep': [], 'support.kind': 'listed'},
+      {'split.values': (2, 1), 'data.keep': ()},
+    ),
+  ],
+)
+def test_another_kind_drops_what_it_does_not_know(config, said, options):
+  name, preset = config.split(':')
+  found = flat(load(f'{ROOT}/configs/zsi/{name}.py:{preset}', said))
+  assert {key: found[key] for key in options} == options
+  assert all(type(found[key]) is type(value) for key, value in options.items())
+
+
+@pytest.mark.parametrize(
+  'config, said, wrong',
+  [
+    ('smile', {'split.kind': 'all', 'split.delta': 0.2}, "split.delta: 'all' has no such option"),
+    ('smile', {'data.source': 'folder'}, "data.options.root is not said, and 'folder' needs it"),
+    ('smile', {'support.kind': 'all', 'support.delta': 0.2}, "'all' has no such option$"),
+    ('smile', {'split.delta': None}, r'split.delta is of type float \(0.1\), not None'),
+    ('smile', {'split.size': 'abc'}, r"split.size is of type int \| None, not 'abc'"),
+    ('smile', {'split.balance': 5}, 'split.balance="\'5\'"'),
+    ('smile', {'split.balance': (1, 2)}, r'split.balance is of type str \| None, not \(1, 2\)$'),
+    ('smile', {'split.attributes': (1,)}, r'split.attributes is of type Sequence\[str\]'),
+    ('smile', {'data.options.people': 2.5}, r'people is of type int \| None, not 2.5'),
+    ('smile', {'data.keep': (1,)}, r'data.keep is of type tuple\[str, ...\], not \(1,\)'),
+    ('smile', {'data.workers': -1}, 'data.workers = -1 is not a whole number at least 0'),
+    ('smile', {'data.batch': 0}, 'data.batch = 0'),
+    ('smile', {'seed': -1}, 'seed = -1'),
+    ('folder', {'split.scores': 5}, 'split.scores="\'5\'"'),
+    ('folder', {'data.options.labels': 5}, 'data.options.labels is of type'),
+    ('folder', {'data.options.mirrored': 5}, 'data.options.mirrored is of type'),
+    ('folder', {'data.options.mirrored': 'score'}, "Sequence.str. . None, not 'score'"),
+    (
+      'folder',
+      {'data.options.crop': 'abc'},
+      r"data.options.crop is of type int \| None, not 'abc'",
+    ),
+    ('folder', {'data.options.crop': 2.5}, 'data.options.crop is of type'),
+    ('yaw', {'split.kind': 'yaw_c', 'split.slight': (1,)}, r'split.slight is of type tuple\[float'),
+    ('yaw', {'split.kind': 'yaw_c', 'split.slight': ('a', 'b')}, r"not \('a', 'b'\)"),
+  ],
+)
+def test_a_wrong_value_names_its_key_and_type(config, said, wrong):
+  refused(lambda: load(f'{ROOT}/configs/zsi/{config}.py:tiny', said), wrong)
+
+
+@pytest.mark.parametrize('source', ['circles', 'discs', 'sizes'])
+def test_images_of_a_size_that_is_a_slip_are_refused(source):
+  config = load(f'{ROOT}/configs/zsi/{source}.py:tiny', {'data.options.size': 10**6})
+  refused(lambda: data.source(config), r'size = 1000000 is not a whole number in \[\d+, 2048\]')
 
 
 def write(tmp_path, text):
@@ -139,7 +221,7 @@ def write(tmp_path, text):
       'from configs import base\ndef get_config(preset):\n'
       "  c = base.get_config(preset)\n  c.data.options.size = '3'\n"
       "  c.support.attributes = ('z',)\n  return c",
-      "size is of type int .64., '3' of",
+      "size is of type int .64., not '3'",
     ),
     (
       'from configs import base\ndef get_config(preset):\n  return base.get_config(preset)',

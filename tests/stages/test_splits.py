@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -89,6 +92,43 @@ def test_judges_decide_by_their_sheets(of):
   assert len(fewer.index) == 10 and set(fewer.index) < set(agreed.index)
 
 
+def test_a_sheet_may_have_rows_for_what_was_skipped(of):
+  """By name or by the number in the source; but no more rows than were skipped."""
+  wanted, _ = both(of, 'top_k', k=7, scores='judge.csv')
+  rows = (of.home / 'judge.csv').read_text().splitlines()
+  by_file = [*rows, '000005.jpg,.5', '000007.jpg,.5']
+  (of.home / 'all.csv').write_text('\n'.join(by_file))
+  same(both(of, 'top_k', k=7, scores='all.csv')[0], wanted)
+  by_index = ['index,score', *(f'{int(r.split(".jpg,")[0])},{r.split(",")[1]}' for r in rows[1:])]
+  (of.home / 'index.csv').write_text('\n'.join([by_index[0], '5,.5', *by_index[1:], '7,1']))
+  same(both(of, 'top_k', k=7, scores='index.csv')[0], wanted)
+  (of.home / 'more.csv').write_text('\n'.join([*by_file, 'no.jpg,.5']))
+  with pytest.raises(DataError, match='3 of 403 rows name .* of 400, from which 2 were skipped'):
+    both(of, 'top_k', k=7, scores='more.csv')
+  (of.home / 'less.csv').write_text('\n'.join([rows[0], *rows[2:]]))
+  with pytest.raises(DataError, match='no row for 1 of 400: 000000.jpg'):
+    both(of, 'top_k', k=7, scores='less.csv')
+
+
+def test_what_was_read_is_known_by_its_bytes(of):
+  both(of, 'agree', label='label', judge='judge.csv', ensemble=('a.csv', 'b.csv'), tau=(0.9, 0.9))
+  assert of.read.keys() == {'judge.csv', 'a.csv', 'b.csv'}
+  data = (of.home / 'a.csv').read_bytes()
+  assert of.read['a.csv'] == {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
+  both(of, 'list', list='list.txt', label='label')
+  assert of.read['list.txt']['bytes'] == 13
+
+
+def test_values_are_chosen_and_numbered_anew(of):
+  side = np.arange(N) % 3
+  chosen = dataclasses.replace(of, table=of.table | {'class': side.astype(np.int32)})
+  subset, about = both(chosen, 'chosen', label='class', values=(2, 1))
+  assert about == ('class',) and subset.index.tolist() == np.flatnonzero(side).tolist()
+  assert (subset.label == 2 - side[subset.index]).all()
+  with pytest.raises(DataError, match=r'class of \(2, 7\): 133 of label 0, 0 of label 1'):
+    both(chosen, 'chosen', label='class', values=(2, 7))
+
+
 def test_the_splits_of_a_turning_head(of):
   yaw = of.table['yaw']
   a, about = both(of, 'yaw_a')
@@ -133,6 +173,7 @@ def test_the_frontal_ones_are_for_the_denoiser_alone(of):
     ('within', dict(attributes=()), 'one attribute or two, not 0'),
     ('within', dict(attributes=('smile', 'hair', 'yaw')), 'outside'),
     ('within', dict(attributes=('smile', 'hair'), size=10), 'of one attribute, not of two'),
+    ('within', dict(attributes=('smile',), numbering='xx'), 'split.numbering .* binary, peer'),
     ('all', dict(label='lable'), 'did you mean label'),
     ('list', dict(list='lists.txt', label='label'), 'no file .*lists.txt nor .*lists.txt'),
     ('top_k', dict(k=3), 'one of them'),

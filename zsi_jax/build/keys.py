@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
+
+from zsi_jax.build.typed import fitted, said
 
 
 class ConfigError(ValueError):
@@ -16,10 +18,11 @@ class ConfigError(ValueError):
 
 
 def near(word: str, words: Iterable[str]) -> str:
-  """': did you mean …', or all of them where none is near."""
+  """': did you mean …', or all of them where none is near, or nothing where there are none."""
   words = list(words)
   found = difflib.get_close_matches(word, words, 1)
-  return f': did you mean {found[0]}?' if found else f' but {", ".join(words)}'
+  every = f' but {", ".join(words)}' if words else ''
+  return f': did you mean {found[0]}?' if found else every
 
 
 def override(config: ConfigDict, key: str, value: Any) -> None:
@@ -38,21 +41,20 @@ def override(config: ConfigDict, key: str, value: Any) -> None:
     raise ConfigError(f'{key} is a group of keys ({", ".join(old)}): set one of them')
   held = dict(at.items(preserve_field_references=True))[last]
   optional = old is None or isinstance(held, FieldReference)  # a placeholder may be None again
-  at[last] = None if value is None and optional else cast(key, old, at.get_type(last), value)
+  kind = at.get_type(last)
+  free = kind is type(None) or (value is None and optional)
+  at[last] = value if free else cast(key, old, kind, value)
 
 
-def cast(key: str, old: Any, kind: type, value: Any) -> Any:
-  """The value as the type of the key: an int may become a float, a list a tuple, nothing else."""
-  if kind in (type(None), object) or type(value) is kind:
-    return value
-  if kind is float and type(value) is int:
-    return float(value)
-  if kind is tuple and isinstance(value, list):
-    return tuple(value)
-  hint = f': quote it, {key}="\'{value}\'"' if kind is str else ''
-  raise ConfigError(
-    f'{key} is of type {kind.__name__} ({old!r}), {value!r} of type {type(value).__name__}{hint}'
-  )
+def cast(key: str, old: Any, kind: Any, value: Any) -> Any:
+  """The value as the type of the key, or a ConfigError; `old` is a value of that type, if any."""
+  try:
+    return fitted(value, kind)
+  except TypeError:
+    example = '' if old is None else f' ({old!r})'
+    word = str in (kind, *get_args(kind)) and not isinstance(value, tuple | list | None)
+    hint = f': quote it, {key}="\'{value}\'"' if word else ''
+    raise ConfigError(f'{key} is of type {said(kind)}{example}, not {value!r}{hint}') from None
 
 
 def nearest(key: str, config: ConfigDict) -> str:

@@ -6,6 +6,7 @@ A kind is a function; its keyword arguments are the keys of the group beside `ki
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zsi_jax.build.keys import ConfigError, near
-from zsi_jax.data import filtering, lists, subsets, support
+from zsi_jax.data import filtering, limits, lists, subsets, support
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.subsets import Subset
 from zsi_jax.data.support import Support
@@ -30,6 +31,8 @@ class Records:
   numbers: np.ndarray  # the number in the source of each record, where some were skipped
   total: int  # records of the source
   home: Path
+  lost: Callable[[int], bool] = lambda i: False  # whether a record will be skipped when it is read
+  read: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # bytes, sha256 by name
 
   def column(self, name: str) -> np.ndarray:
     if name not in self.table:
@@ -37,25 +40,51 @@ class Records:
     return self.table[name]
 
   def path(self, name: str) -> Path:
-    """As it is, or below the data root."""
-    places = [Path(name).expanduser(), self.home / name]
-    found = [p for p in places if p.is_file()]
-    if not found:
-      tried = ' nor '.join(str(p.absolute()) for p in dict.fromkeys(places))
+    """Of a list or sheet, which is known by its bytes from now on."""
+    path = found(name, self.home)
+    if path is None:
+      tried = ' nor '.join(str(p.absolute()) for p in _places(name, self.home))
       raise DataError(f'there is no file {tried}, which split names')
-    return found[0]
+    self.read[name] = seal(path)
+    return path
 
   def listed(self, name: str, duplicates: str) -> np.ndarray:
     """An index list; it counts as the source does, and what was skipped there is gone here."""
     wanted = lists.read_indices(self.path(name), self.total, duplicates)
     here = np.full(self.total, -1, np.int64)
     here[self.numbers] = np.arange(len(self.numbers))
-    found = here[wanted]
-    return found[found >= 0]
+    left = here[wanted]
+    return left[left >= 0]
 
   def scores(self, name: str, column: str) -> np.ndarray:
-    files = self.files or [str(i) for i in range(len(self.numbers))]
-    return lists.read_scores(self.path(name), files, column)
+    """A sheet of scores; it may have rows for what was skipped."""
+    numbers = self.numbers.tolist()
+    files = self.files or [str(n) for n in numbers]
+    return lists.read_scores(
+      self.path(name),
+      files,
+      column,
+      numbers=numbers,
+      skipped=self.total - len(numbers),
+      lost=self.lost,
+    )
+
+
+def found(name: str, home: Path) -> Path | None:
+  """A list or sheet as it is, or below the data root."""
+  return next((p for p in _places(name, home) if p.is_file()), None)
+
+
+def _places(name: str, home: Path) -> list[Path]:
+  return list(dict.fromkeys([Path(name).expanduser(), home / name]))
+
+
+def seal(path: Path) -> dict[str, Any]:
+  try:
+    data = path.read_bytes()
+  except OSError as error:
+    raise DataError(f'{path}: it cannot be read ({error.strerror})') from None
+  return {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +108,8 @@ def splitter(kind: str) -> Callable[..., Split]:
   match kind:
     case 'all':
       return everything
+    case 'chosen':
+      return chosen
     case 'within':
       return within
     case 'tails':
@@ -95,7 +126,7 @@ def splitter(kind: str) -> Callable[..., Split]:
       return yaw_b
     case 'yaw_c':
       return yaw_c
-  kinds = 'all within tails list top_k agree yaw_a yaw_b yaw_c'.split()
+  kinds = 'all chosen within tails list top_k agree yaw_a yaw_b yaw_c'.split()
   raise ConfigError(f'split.kind: there is no split {kind!r}{near(kind, kinds)}')
 
 
@@ -132,6 +163,13 @@ def everything(of: Records, *, label: str | None = None, balance: str | None = N
   return both(subsets.labelled(index, of.column(label)), (label,), balance)
 
 
+def chosen(of: Records, *, label: str, values: Sequence[int], balance: str | None = None) -> Split:
+  """Records whose attribute is one of `values`; their label is its place there."""
+  column = of.column(label)
+  sides = [np.flatnonzero(column == value) for value in values]
+  return both(subsets.join(f'{label} of {tuple(values)}', *sides), (label,), balance)
+
+
 def within(
   of: Records,
   *,
@@ -162,6 +200,7 @@ def tails(of: Records, *, attributes: Sequence[str], share: float = 0.2) -> Spli
 def _joined(parts: Sequence[Subset], numbering: str = 'binary') -> Subset:
   if len(parts) not in (1, 2):
     raise ConfigError(f'split.attributes names one attribute or two, not {len(parts)}')
+  limits.one_of('split.numbering', numbering, subsets.NUMBERINGS)
   return parts[0] if len(parts) == 1 else subsets.corners(parts[0], parts[1], numbering)
 
 

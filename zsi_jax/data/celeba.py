@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zsi_jax.data import celeba_files
+from zsi_jax.data import celeba_files, limits
 from zsi_jax.data.celeba_files import OFFICIAL, Expected, Files
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.lists import few
@@ -31,7 +31,8 @@ class CelebA:
   and img_align_celeba/img_align_celeba/) or Kaggle's whole zip. `attributes` are 0 or 1, all 40
   unless named. `extras`: 'identity'; 'landmarks', [5, 2] in pixels of the result, the centres of
   pixels at whole numbers. `expect=None` takes any part or copy; `check=False` skips sha256, not
-  sizes. Kaggle's lists have no published sha256: their numbers of records are checked.
+  sizes. Kaggle's lists have no published sha256: their numbers of records are checked. Unpacked
+  images are compared with SHA256SUMS or img_align_celeba.zip as they are read, where one is there.
   """
 
   name = 'celeba'
@@ -51,8 +52,8 @@ class CelebA:
       raise DataError(f'the split {split!r} is none of {", ".join(SPLITS)}, all')
     if unknown := [e for e in extras if e not in EXTRAS]:
       raise DataError(f'no extra {few(unknown)}; there are {", ".join(EXTRAS)}')
-    if size < 1 or crop < 1:
-      raise DataError(f'size {size} and crop {crop} are numbers of pixels')
+    limits.whole('size', size, 1, limits.SIDE)
+    limits.whole('crop', crop, 1)
     self.split, self.size, self.crop = split, size, crop
     files = Files(Path(root).expanduser(), check, expect)
     labels = files.table(celeba_files.ATTRIBUTES)
@@ -72,6 +73,7 @@ class CelebA:
     self._rows: np.ndarray = kept.astype(np.int32)
     self._files = [labels.files[i] for i in kept]
     self._shelf, self._folder, sizes = files.images(self._files)
+    self._sums = files.sums(self._shelf, self._folder, self._files)
     self.layout = f'{files.layout}, images of {self._shelf.where(self._folder)}'
     lists = [self._rows, *self._labels.values(), *self._extras.values()]
     self._content = seal(self._files, [np.array(sizes, np.int64), *lists])
@@ -93,11 +95,15 @@ class CelebA:
       'attributes': list(self._labels),
       'extras': list(self._extras),
       'content': self._content,  # names, sizes and labels: the same in every layout
+      **({'sha256sums': self._sums.own} if self._sums and self._sums.own else {}),
     }
 
   @property
   def fields(self) -> Mapping[str, Field]:
-    extras = {'identity': Field(dtype='int32', low=0), 'landmarks': Field((5, 2), mirrored=True)}
+    extras = {
+      'identity': Field(dtype='int32', low=0),
+      'landmarks': Field((5, 2), mirrored=True, cropped=True),
+    }
     return {
       'image': Field((self.size, self.size, 3), 'uint8', 'image'),
       'file': Field(dtype='str'),
@@ -121,7 +127,10 @@ class CelebA:
     i = place(index, len(self))
     path = f'{self._folder}/{self._files[i]}'
     where = f'{self._shelf.where(path)} (record {i} of {self.split})'
-    image = square(self._shelf.read(path), where, self.size, self.crop)
+    data = self._shelf.read(path)
+    if self._sums:
+      self._sums.check(i, data, where)
+    image = square(data, where, self.size, self.crop)
     record = {**self.attributes(i), 'image': image}
     if 'landmarks' in self._extras:
       corner = np.array([round((side - self.crop) / 2) for side in ALIGNED])

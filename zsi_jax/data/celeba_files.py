@@ -11,7 +11,7 @@ import numpy as np
 
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.lists import few
-from zsi_jax.data.pictures import Directory, Shelf, Zip
+from zsi_jax.data.pictures import Directory, Shelf, Sums, Zip
 
 ATTRIBUTES, PARTITION, IDENTITY, LANDMARKS = LISTS = (
   'list_attr_celeba',
@@ -23,7 +23,9 @@ HEADLESS = (PARTITION, IDENTITY)  # the official ones; the others have a count a
 IMAGES = 'img_align_celeba'
 PLACES = ('', 'celeba/', 'Anno/', 'Eval/', 'Img/')  # below the root
 ARCHIVES = (f'{IMAGES}.zip', 'archive.zip', 'celeba-dataset.zip')
-AGAIN = 'Fetch it again, or pass expect=None for a part or another copy'
+AGAIN = (
+  'Fetch it again, or for a part or another copy pass expect=None (data.options.official=False)'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +111,13 @@ class Files:
     below = [self._root / place / name for name in ARCHIVES for place in PLACES]
     for path in below if self._root.is_dir() else [self._root]:
       if path.is_file():
-        if path not in self._opened:
-          self._verify(path.name, str(path), path.stat().st_size)
-          self._opened[path] = Zip.open(path)
-        yield self._opened[path]
+        yield self._zip(path)
+
+  def _zip(self, path: Path) -> Zip:
+    if path not in self._opened:
+      self._verify(path.name, str(path), path.stat().st_size)
+      self._opened[path] = Zip.open(path)
+    return self._opened[path]
 
   def table(self, stem: str, files: Sequence[str] | None = None) -> Table:
     """A list; its rows are of `files`, in their order."""
@@ -161,6 +166,24 @@ class Files:
             shelf = shelf.keep([f'{folder}/{name}' for name in files])
           return shelf, folder, [held[name] for name in files]
     raise DataError(self._absent(f'none of the {len(files)} images ({few(files, 1)})'))
+
+  def sums(self, shelf: Shelf, folder: str, files: Sequence[str]) -> Sums | None:
+    """What unpacked images are compared with: the nearest SHA256SUMS, else their zip.
+
+    The list lies in their folder or one above it up to the root; a zip checks its own members.
+    """
+    if not self._check or isinstance(shelf, Zip):
+      return None
+    parts = folder.split('/')
+    for n in range(len(parts), -1, -1):
+      inner = ''.join(f'{part}/' for part in parts[n:])
+      names = [inner + name for name in files]
+      if found := Sums.listed(shelf.path.joinpath(*parts[:n]), names):
+        return found
+    for place in PLACES:
+      if (path := self._root / place / f'{IMAGES}.zip').is_file():
+        return Sums.zipped(self._zip(path), [f'{IMAGES}/{name}' for name in files])
+    return None
 
   def _verify(
     self, name: str, where: str, size: int, sha256: Callable[[], str] | None = None

@@ -49,8 +49,9 @@ class Circles:
 
   def __post_init__(self) -> None:
     limits.one_of('where', self.where, WHERE)
-    limits.whole('radius', self.radius, 1)
-    limits.whole('size', self.size, 4 * self.radius + 2)  # a shape on each side of the middle
+    limits.whole('radius', self.radius, 1, (limits.SIDE - 2) // 4)
+    # Room for a shape on each side of the middle.
+    limits.whole('size', self.size, 4 * self.radius + 2, limits.SIDE)
     limits.real('epsilon', self.epsilon, 0, 0.5)
     if not isinstance(self.squares, bool):
       raise DataError(f'squares = {self.squares!r} is not True or False.')
@@ -73,11 +74,13 @@ class Circles:
     low, high = float(self.radius), float(self.size - self.radius - 1)
     return {
       'image': Field((self.size, self.size, 3), 'uint8', 'image'),
-      'x': Field((), 'int32', mirrored=True, low=low, high=high),  # px of the centre
-      'y': Field((), 'int32', low=low, high=high),
-      'z': Field(mirrored=True, low=0.0, high=1.0),
+      'x': Field((), 'int32', mirrored=True, cropped=True, low=low, high=high),  # px of the centre
+      'y': Field((), 'int32', cropped=True, low=low, high=high),
+      'z': Field(mirrored=True, cropped=True, low=0.0, high=1.0),
       'square': Field((), 'bool'),
-      'label': Field((), 'int32', mirrored=True, low=0.0, high=5.0 if self.squares else 1.0),
+      'label': Field(
+        (), 'int32', mirrored=True, cropped=True, low=0.0, high=5.0 if self.squares else 1.0
+      ),
     }
 
   @property

@@ -53,7 +53,7 @@ class Discs:
   def __post_init__(self) -> None:
     limits.one_of('where', self.where, WHERE)
     limits.whole('n', self.n, 1)
-    limits.whole('size', self.size, 8)
+    limits.whole('size', self.size, 8, limits.SIDE)
     limits.whole('seed', self.seed, 0, limits.SEEDS)
     limits.whole('background', self.background, 0, 255)
     for name in ('left', 'x_jitter', 'y_jitter', 'gradient_jitter', 'radius'):
@@ -93,12 +93,12 @@ class Discs:
   def fields(self) -> Mapping[str, Field]:
     return {
       'image': Field((self.size, self.size, 3), 'uint8', 'image'),
-      'x': Field(mirrored=True, low=0.0, high=self.size - 1.0),  # px of the centre
-      'y': Field(low=0.0, high=self.size - 1.0),
-      'z': Field(mirrored=True, low=0.0, high=1.0),
+      'x': Field(mirrored=True, cropped=True, low=0.0, high=self.size - 1.0),  # px of the centre
+      'y': Field(cropped=True, low=0.0, high=self.size - 1.0),
+      'z': Field(mirrored=True, cropped=True, low=0.0, high=1.0),
       'hue': Field(low=-180.0, high=180.0),  # degrees; red is 0, rose negative, orange positive
       'gradient': Field(low=0.0, high=1.0),
-      'label': Field((), 'int32', mirrored=True, low=0.0, high=1.0),
+      'label': Field((), 'int32', mirrored=True, cropped=True, low=0.0, high=1.0),
     }
 
   def __len__(self) -> int:

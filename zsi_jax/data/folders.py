@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from zsi_jax.data import limits
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.lists import Sheet, few
-from zsi_jax.data.pictures import Directory, seal, square
+from zsi_jax.data.pictures import Directory, Sums, seal, square
 from zsi_jax.data.record import Field, Record, place
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -32,7 +33,8 @@ class Folder:
   the middle n² bilinear. `labels` is a CSV with `file` (relative to root) and numbers, a row for
   each image. `classes` gives `class`, the number of the first folder of the path, in the order of
   their names. `mirrored` names what a flip changes; by default yaw, roll, and `class` where a class
-  is called left or right. Hidden files and other suffixes than SUFFIXES are passed over.
+  is called left or right. Hidden files and other suffixes than SUFFIXES are passed over. Where
+  root has a SHA256SUMS, each image is compared with it as it is read.
   """
 
   def __init__(
@@ -46,8 +48,9 @@ class Folder:
     name: str = 'folder',
   ) -> None:
     root = Path(root).expanduser()
-    if size < 1 or (crop is not None and crop < 1):
-      raise DataError(f'size {size} and crop {crop} are numbers of pixels')
+    limits.whole('size', size, 1, limits.SIDE)
+    if crop is not None:
+      limits.whole('crop', crop, 1)
     if not root.is_dir():
       raise DataError(f'{root}: there is no such folder (the working directory is {Path.cwd()})')
     self.name, self.size, self.crop = name, size, crop
@@ -56,6 +59,7 @@ class Folder:
     if not sizes:
       raise DataError(f'{root}: no image in it or below; known are {", ".join(SUFFIXES)}')
     self._files = list(sizes)
+    self._sums = Sums.listed(root, self._files)
     self._columns: dict[str, np.ndarray] = {}
     self.classes: tuple[str, ...] = ()
     if classes:
@@ -80,6 +84,7 @@ class Folder:
       'classes': list(self.classes),
       'mirrored': list(self.mirrored),
       'content': self._content,  # of names, bytes of each file, and labels
+      **({'sha256sums': self._sums.own} if self._sums else {}),
     }
 
   @property
@@ -101,7 +106,10 @@ class Folder:
   def __getitem__(self, index: int) -> Record:
     i = place(index, len(self))
     where = f'{self._shelf.where(self._files[i])} (record {i})'
-    image = square(self._shelf.read(self._files[i]), where, self.size, self.crop)
+    data = self._shelf.read(self._files[i])
+    if self._sums:
+      self._sums.check(i, data, where)
+    image = square(data, where, self.size, self.crop)
     return {'image': image, **self.attributes(i)}
 
 

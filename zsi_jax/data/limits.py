@@ -8,6 +8,7 @@ from typing import Any
 from zsi_jax.data.errors import DataError
 
 SEEDS = 2**32 - 1  # `chance.uniforms` takes no larger one
+SIDE = 2048  # px of an image; more is a slip, found before it fills the memory
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None) -> None:

@@ -8,11 +8,12 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from zsi_jax.data import whole
 from zsi_jax.data.errors import DataError
 
 
@@ -48,12 +49,10 @@ def write_indices(path: str | Path, index: np.ndarray) -> None:
   if index.ndim != 1 or not index.size or index.dtype.kind not in 'iu' or index.min() < 0:
     raise DataError(f'{path}: a list of indices is [m], whole, not negative and not empty')
   path = Path(path).expanduser()
-  scratch = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
-    scratch.write_text('\n'.join(str(i) for i in index.tolist()), encoding='ascii')
-    os.replace(scratch, path)
-  finally:
-    scratch.unlink(missing_ok=True)
+    whole.write(path, '\n'.join(str(i) for i in index.tolist()).encode())
+  except OSError as error:
+    raise DataError(f'{path}: it cannot be written ({error.strerror or error}).') from None
 
 
 def repeated(index: np.ndarray) -> int:
@@ -127,10 +126,22 @@ class Sheet:
         raise DataError(f'{self.path}:{self.lines[i]}: {name} {cell} is not in [{low:g}, {high:g}]')
     return found
 
-  def order(self, files: Sequence[str], key: str = 'file') -> np.ndarray:
-    """Row order[i] is that of files[i], by name; or of record i if `key` is 'index'."""
+  def order(
+    self,
+    files: Sequence[str],
+    key: str = 'file',
+    numbers: Sequence[int] | None = None,
+    skipped: int = 0,
+    lost: Callable[[int], bool] = lambda i: False,
+  ) -> np.ndarray:
+    """Row order[i] is that of files[i], by name; or of the number numbers[i] if `key` is 'index'.
+
+    So many rows as were `skipped` may be of records that are not here. A record without a row that
+    is `lost` has the order −1.
+    """
     if key == 'index':
-      wanted = {str(i): i for i in range(len(files))}
+      numbers = range(len(files)) if numbers is None else numbers
+      wanted = {str(n): i for i, n in enumerate(numbers)}
       cells = self.column(key)
     else:
       wanted = {name: i for i, name in enumerate(files)}
@@ -143,15 +154,16 @@ class Sheet:
         )
       first[cell] = row
     absent = [c for c in cells if c not in wanted]
-    if absent:
+    if len(absent) > skipped:
+      but = f', from which {skipped} were skipped' if skipped else ''
       raise DataError(
         f'{self.path}:{self.lines[first[absent[0]]]}: {len(absent)} of {len(cells)} rows name what '
-        f'is not in the data set of {len(files)}: {few(absent)}'
+        f'is not in the data set of {len(files)}{but}: {few(absent)}'
       )
-    missing = [c for c in wanted if c not in first]
+    missing = [c for c, i in wanted.items() if c not in first and not lost(i)]
     if missing:
       raise DataError(f'{self.path}: no row for {len(missing)} of {len(files)}: {few(missing)}')
-    return np.array([first[c] for c in wanted], np.int64)
+    return np.array([first.get(c, -1) for c in wanted], np.int64)
 
 
 def read_scores(
@@ -160,14 +172,21 @@ def read_scores(
   column: str = 'score',
   low: float = 0.0,
   high: float = 1.0,
+  numbers: Sequence[int] | None = None,
+  skipped: int = 0,
+  lost: Callable[[int], bool] = lambda i: False,
 ) -> np.ndarray:
-  """float64 [N] in the order of `files`: a CSV with `file` or `index`, and a column of scores."""
+  """float64 [N] in the order of `files`: a CSV with `file` or `index`, and a column of scores.
+
+  `numbers`, `skipped` and `lost` are of `Sheet.order`; what is lost has the score between.
+  """
   sheet = Sheet.read(path)
   key = next((k for k in ('file', 'index') if k in sheet.names), None)
   if key is None:
     raise DataError(f"{sheet.path}: no column 'file' or 'index' but {', '.join(sheet.names)}")
-  numbers = sheet.numbers(column, low, high)
-  return numbers[sheet.order(files, key)]
+  scores = sheet.numbers(column, low, high)
+  order = sheet.order(files, key, numbers, skipped, lost)
+  return np.where(order < 0, (low + high) / 2, scores[order])
 
 
 def few(names: Sequence[str], n: int = 3) -> str:

@@ -44,7 +44,7 @@ def write(directory: Path, manifest: Manifest) -> None:
 
 
 def read(directory: Path) -> Manifest:
-  """The manifest, with the sizes of all its files checked; else a DataError."""
+  """The manifest, with the sizes of all its files and every byte of the small ones checked."""
   path = directory / FILE
   try:
     text = json.loads(path.read_text())
@@ -57,14 +57,21 @@ def read(directory: Path) -> Manifest:
   if not sealed:
     raise DataError(f'{path}: it was changed after it was written. {AGAIN}')
   for name, file in found.files.items():
-    size = (directory / name).stat().st_size if (directory / name).is_file() else None
-    if size is None:
-      raise DataError(f'{directory / name}: the file is gone ({file["bytes"]} bytes). {AGAIN}')
-    if size != file['bytes']:
-      raise DataError(
-        f'{directory / name}: {size} bytes where {file["bytes"]} were written. {AGAIN}'
-      )
+    _check(directory / name, file)
   return found
+
+
+def _check(path: Path, file: Mapping[str, Any]) -> None:
+  """The size of a file; of a small one, whose every digit counts, the sha256 too."""
+  try:
+    if not path.is_file():
+      raise DataError(f'{path}: the file is gone ({file["bytes"]} bytes). {AGAIN}')
+    if (size := path.stat().st_size) != file['bytes']:
+      raise DataError(f'{path}: {size} bytes where {file["bytes"]} were written. {AGAIN}')
+    if path.suffix == '.json' and facts(path)['sha256'] != file['sha256']:
+      raise DataError(f'{path}: it was changed after it was written. {AGAIN}')
+  except OSError as error:
+    raise DataError(f'{path}: it cannot be read ({error.strerror}).') from None
 
 
 def _seal(text: Mapping[str, Any]) -> str:

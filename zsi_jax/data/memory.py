@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zsi_jax.data import check, npz
+from zsi_jax.data import check, npz, whole
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Field, Record, Skipped, Source, kept, place
 
@@ -89,25 +87,19 @@ def load(source: Source, *, skip_corrupt: bool = False) -> Memory:
 
 def write_npz(source: Source, path: str | Path, *, skip_corrupt: bool = False) -> Path:
   """All records of a source in one .npz for `Npz`; what lay there stays until it is whole."""
-  path, whole = Path(path).expanduser(), load(source, skip_corrupt=skip_corrupt)
-  fields = {name: dataclasses.asdict(field) for name, field in whole.fields.items()}
-  header: dict[str, Any] = {'name': whole.name, 'parameters': whole.parameters, 'fields': fields}
-  header |= {'skipped': whole.skipped}
-  scratch = None
+  path, loaded = Path(path).expanduser(), load(source, skip_corrupt=skip_corrupt)
+  fields = {name: dataclasses.asdict(field) for name, field in loaded.fields.items()}
+  header = {
+    'name': loaded.name,
+    'parameters': loaded.parameters,
+    'fields': fields,
+    'skipped': loaded.skipped,
+  }
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    with os.fdopen(handle, 'wb') as stream:
-      npz.write(stream, {HEADER: np.array(json.dumps(header)), **whole.columns})
-      stream.flush()
-      os.fsync(stream.fileno())
-    os.chmod(scratch, 0o644)
-    os.replace(scratch, path)
+    with whole.opened(path) as stream:
+      npz.write(stream, {HEADER: np.array(json.dumps(header)), **loaded.columns})
   except OSError as error:
     raise DataError(f'{path}: it cannot be written ({error.strerror or error}).') from None
-  finally:
-    if scratch is not None:
-      Path(scratch).unlink(missing_ok=True)
   return path
 
 

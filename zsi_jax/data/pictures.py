@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import io
 import os
+import posixpath
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +19,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zsi_jax.data.errors import DataError
+from zsi_jax.data.lists import few
 from zsi_jax.data.transforms import center_crop, fit
 
 KINDS = ('JPEG', 'PNG', 'BMP', 'PPM', 'TIFF', 'WEBP')  # others may run programs (EPS)
+LIST = 'SHA256SUMS'
 _LOCAL = struct.Struct('<4s5H3I2H')  # the head of a zip's member; its name and extra field follow
 
 
@@ -135,6 +139,77 @@ class Zip:
   def sha256(self) -> str:
     with open(self.path, 'rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+  """What the bytes of picture i must sum to: by a list of sha256, or the CRC-32 of their zip."""
+
+  where: str  # of the list or zip
+  rows: np.ndarray  # uint8 [N, 32] of sha256, [N, 4] of CRC-32
+  own: str = ''  # the list's sha256
+
+  @classmethod
+  def listed(cls, folder: Path, files: Sequence[str]) -> Sums | None:
+    """Of `files`, paths from the folder, by its SHA256SUMS; None where there is no such list.
+
+    Lines are those of sha256sum; the list may name more files, and must name all of these.
+    """
+    path = folder / LIST
+    if not os.path.lexists(path):
+      return None
+    data = Directory(folder).read(LIST)
+    known = _listed(data, path)
+    if missing := [name for name in files if name not in known]:
+      raise DataError(
+        f'{path}: no sha256 of {len(missing)} of {len(files)} pictures: {few(missing)}. Paths are '
+        'relative to the folder of the list; list these too, or remove the list to go without'
+      )
+    rows = np.frombuffer(b''.join(known[name] for name in files), np.uint8)
+    return cls(str(path), rows.reshape(len(files), -1), hashlib.sha256(data).hexdigest())
+
+  @classmethod
+  def zipped(cls, archive: Zip, names: Sequence[str]) -> Sums | None:
+    """Of its members; None where it lacks one, for then it is the zip of other pictures."""
+    if not all(map(archive.has, names)):
+      return None
+    rows = np.array([archive.rows[name][3] for name in names], '>u4')
+    return cls(str(archive.path), rows.view(np.uint8).reshape(len(names), -1))
+
+  def check(self, i: int, data: bytes, where: str) -> None:
+    wanted = self.rows[i].tobytes()
+    if self.own:
+      kind, found = 'sha256', hashlib.sha256(data).digest()
+      what = 'list it anew from a copy that you trust'
+    else:
+      kind, found = 'crc32', zlib.crc32(data).to_bytes(4, 'big')
+      what = 'move the zip away if the pictures are meant to differ from it'
+    if found != wanted:
+      raise DataError(
+        f'{where}: damaged or changed ({len(data)} bytes, {kind} {found.hex()}, {self.where} says '
+        f'{wanted.hex()}). Put the original back, or {what}'
+      )
+
+
+def _listed(data: bytes, path: Path) -> dict[str, bytes]:
+  """The sha256 of each path that a list names."""
+  try:
+    lines = data.decode('utf-8-sig').replace('\r\n', '\n').removesuffix('\n').split('\n')
+  except UnicodeDecodeError as error:
+    raise DataError(f'{path}: not a text file in UTF-8 (byte {error.start})') from None
+  known: dict[str, bytes] = {}
+  for number, line in enumerate(lines, 1):
+    parts = re.fullmatch(r'(\\?)([0-9a-fA-F]{64}) [ *](.+)', line)
+    if parts is None:
+      raise DataError(
+        f'{path}:{number}: 64 hex digits, a blank, a blank or *, and a path, as sha256sum writes '
+        f'them, not {line!r:.80}'
+      )
+    escaped, digits, name = parts.groups()
+    name = posixpath.normpath(name.replace(r'\\', '\\') if escaped else name)
+    if known.setdefault(name, bytes.fromhex(digits)).hex() != digits.lower():
+      raise DataError(f'{path}:{number}: {name} is listed already, with another sha256')
+  return known
 
 
 def seal(names: Iterable[str], known: Iterable[np.ndarray]) -> str:

@@ -102,8 +102,7 @@ class Pipeline:
       pad=pad,
     )
     self._check_kept()
-    if flip:
-      self._check_flip(_fields(source, 'about', about))
+    self._check_moved(_fields(source, 'about', about))
 
   def _check_kept(self) -> None:
     own = {'image', 'index', 'example', *(['label'] if self.stream.label is not None else [])}
@@ -114,27 +113,31 @@ class Pipeline:
         raise DataError(f'{where}: every batch has an entry of that name; keep another.')
       if field.dtype == 'str':
         raise DataError(f'{where}: text goes on no device; read it by the index of the example.')
-      moved = field.kind == 'image' or (field.mirrored and field.shape)
-      if moved and self.stream.crop is not None:
-        raise DataError(f'{where}: it would no longer fit the image; crop=None keeps it whole.')
-      if field.kind == 'image' and self.stream.flip:
-        raise DataError(f'{where}: it would no longer fit the image; flip=False keeps it whole.')
+      if field.kind == 'image' and (self.stream.crop is not None or self.stream.flip):
+        raise DataError(
+          f'{where}: it would no longer fit the image; crop=None and flip=False keep it whole.'
+        )
 
-  def _check_flip(self, about: tuple[str, ...]) -> None:
-    """A mirrored image must not carry what a mirror changes."""
-    mirrored = {name for name, field in self.source.fields.items() if field.mirrored}
+  def _check_moved(self, about: tuple[str, ...]) -> None:
+    """A mirrored or cropped image must not carry what that changes."""
+    fields, crop = self.source.fields.items(), self.stream.crop
+    mirrored, cropped = {n for n, f in fields if f.mirrored}, {n for n, f in fields if f.cropped}
     seen = (*about, *self.stream.keep, *(self.support.attributes if self.support else ()))
-    if wrong := sorted(mirrored & set(seen)):
-      raise DataError(
-        f'{self.source.name}: flip=True, and a mirror changes {", ".join(wrong)}, which the '
-        'labels, the support or the kept fields are about. Use flip=False.'
-      )
-    if self.stream.label is not None and mirrored and not about:
-      raise DataError(
-        f'{self.source.name}: flip=True with labels, and a mirror changes '
-        f'{", ".join(sorted(mirrored))}: about=(...) must say which attributes the labels are '
-        'made from. Or use flip=False.'
-      )
+    for asked, how, what, changed, instead in (
+      (self.stream.flip, 'flip=True', 'a mirror', mirrored, 'flip=False'),
+      (crop is not None, f'crop={crop}', 'a crop', cropped, 'crop=None'),
+    ):
+      if asked and (wrong := sorted(changed & set(seen))):
+        raise DataError(
+          f'{self.source.name}: {how}, and {what} changes {", ".join(wrong)}, which the labels, '
+          f'the support or the kept fields are about. Use {instead}.'
+        )
+      if asked and self.stream.label is not None and changed and not about:
+        raise DataError(
+          f'{self.source.name}: {how} with labels, and {what} changes '
+          f'{", ".join(sorted(changed))}: about=(...) must say which attributes the labels are '
+          f'made from. Or use {instead}.'
+        )
 
   def check(self) -> str:
     """What the support finds of the records used; a DataError where it is broken."""
@@ -201,6 +204,9 @@ class Batches:
       batch = next(self._moving)
     except StopIteration:  # a process whose slab of the last short batch is empty stops before it
       self._at = self._at if total is None else total
+      raise
+    except BaseException:  # what comes next is not known: the position stays, and nothing comes
+      self.close()
       raise
     after = self._at + self.pipeline.batch
     self._at = after if total is None else min(after, total)

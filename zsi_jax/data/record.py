@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -79,9 +80,9 @@ def digest(source: Source) -> str:
 
 def place(index: int, n: int) -> int:
   """A possibly negative index as 0 … n - 1; an IndexError outside."""
-  if not -n <= index < n:
+  if not -n <= (at := operator.index(index)) < n:
     raise IndexError(f'record {index} of a data set of {n}')
-  return int(index) % n
+  return at % n
 
 
 def kept(count: int, skipped: Skipped) -> np.ndarray:

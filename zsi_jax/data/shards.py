@@ -140,6 +140,7 @@ class Reader:
     builder = tfds.builder_from_directory(str(directory))
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     self.fields = fields
+    self.lengths = list(builder.info.splits[SPLIT].shard_lengths)
     self._records = builder.as_data_source(SPLIT, deserialize_method=raw)
     self._parse = tf_example_pb2.Example.FromString
 

@@ -37,7 +37,7 @@ class Sizes:
 
   def __post_init__(self) -> None:
     limits.whole('n', self.n, 1)
-    limits.whole('size', self.size, 16)
+    limits.whole('size', self.size, 16, limits.SIDE)
     limits.whole('seed', self.seed, 0, limits.SEEDS)
     for name in ('smallest', 'largest'):
       limits.real(name, getattr(self, name), 0, 1)
@@ -61,9 +61,11 @@ class Sizes:
   def fields(self) -> Mapping[str, Field]:
     return {
       'image': Field((self.size, self.size, 3), 'uint8', 'image'),
-      'size': Field(low=0.0, high=1.0),
-      'x': Field(mirrored=True, low=0.0, high=self.size - 1.0),  # px of the middle of the box
-      'y': Field(low=0.0, high=self.size - 1.0),
+      'size': Field(cropped=True, low=0.0, high=1.0),
+      'x': Field(
+        mirrored=True, cropped=True, low=0.0, high=self.size - 1.0
+      ),  # px of the middle of the box
+      'y': Field(cropped=True, low=0.0, high=self.size - 1.0),
       'kind': Field((), 'int32', low=0.0, high=len(objects.KINDS) - 1.0),  # place in objects.KINDS
       'hue': Field(low=0.0, high=360.0),  # degrees
       'pattern': Field((), 'int32', low=0.0, high=len(objects.PATTERNS) - 1.0),

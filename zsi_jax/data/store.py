@@ -23,6 +23,7 @@ from zsi_jax.data.record import Source, digest
 from zsi_jax.data.stored import Stored
 
 SHARDS = f'{shards.SPLIT}.array_record-?????-of-?????'
+PACKAGES = 'numpy', 'pillow', 'opencv-python-headless', 'tensorflow-datasets', 'array_record'
 PREPARE = 'make it with `zsi run CONFIG --stage=prepare`, or zsi_jax.data.store.write(source, root)'
 
 
@@ -39,10 +40,10 @@ def write(
   check.source(source)
   home = Path(root).expanduser().absolute() / source.name
   final = home / digest(source)
-  if _finished(source, final, skip_corrupt):
-    return final / shards.VERSION
-  shards.need()
   try:
+    if _finished(source, final, skip_corrupt):
+      return final / shards.VERSION
+    shards.need()
     with lock.held(home / f'.{final.name}.lock'):
       if _finished(source, final, skip_corrupt):  # by the process that held the lock before
         return final / shards.VERSION
@@ -66,7 +67,7 @@ def write(
 def _finished(source: Source, final: Path, skip_corrupt: bool) -> bool:
   """Whether the data set is there; a DataError where it is damaged, foreign or lacks records."""
   directory = final / shards.VERSION
-  if not directory.exists() and not (final.exists() and any(final.iterdir())):
+  if not final.exists() or (final.is_dir() and not any(final.iterdir())):
     return False
   if not (directory / manifest.FILE).is_file():
     raise DataError(
@@ -130,7 +131,7 @@ def _write(
       count=sum(records.values()),
       skipped=tuple(skipped),
       files={n: manifest.facts(directory / n, records.get(n)) for n in names},
-      versions={n: _version(n) for n in ('numpy', 'pillow', 'tensorflow-datasets', 'array_record')},
+      versions={name: _version(name) for name in PACKAGES},
       stamp=stamp,
     ),
   )
@@ -164,7 +165,7 @@ def _sync(directory: Path) -> None:
 
 
 def _free(path: Path) -> str:
-  while not path.exists():
+  while not os.path.exists(path):  # unlike Path's it never raises
     path = path.parent
   return f'{shutil.disk_usage(path).free / 1e9:.1f} GB'
 
@@ -175,11 +176,8 @@ def open(of: Source | str | Path, root: str | Path | None = None) -> Stored:
     if root is not None:
       of = Path(root) / of
     path = Path(of).expanduser().absolute()
-    found = [
-      p
-      for p in (path, path / shards.VERSION, *sorted(path.glob(f'*/{shards.VERSION}')))
-      if (p / manifest.FILE).is_file()
-    ]
+    below = sorted(path.glob(f'[!.]*/{shards.VERSION}'))  # those with a dot are not finished
+    found = [p for p in (path, path / shards.VERSION, *below) if (p / manifest.FILE).is_file()]
     if len(found) > 1:
       several = ', '.join(str(p.relative_to(path)) for p in found)
       raise DataError(f'{path}: several data sets lie there ({several}). Say which.')

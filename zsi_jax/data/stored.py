@@ -61,10 +61,9 @@ class Stored:
     try:
       return reader.read(i, names)
     except Exception as error:  # of array_record, protobuf, tfds: each has its own
-      first = f'{error}'.splitlines()[0][:200] if f'{error}' else repr(error)
       raise DataError(
-        f'{self._shard(i)}: record {i} cannot be read ({first}). verify() tells which files are '
-        f'damaged; readable() which records are left. {manifest.AGAIN}'
+        f'{self._shard(i)}: record {i} cannot be read ({_first(error)}). verify() tells which '
+        f'files are damaged; readable() which records are left. {manifest.AGAIN}'
       ) from None
 
   def attributes(self, index: int) -> Record:
@@ -85,6 +84,7 @@ class Stored:
 
   def readable(self) -> np.ndarray:
     """The numbers of the records that can be read, each tried: int64 [M]."""
+    self._open()
     return np.array([i for i in range(len(self)) if self._can_read(i)], np.int64)
 
   def _can_read(self, index: int) -> bool:
@@ -103,10 +103,25 @@ class Stored:
 
   def _open(self) -> shards.Reader:
     if self._reader is None or self._pid != os.getpid():  # a fork must not share file positions
-      self._reader, self._pid = shards.Reader(self.path, self.fields), os.getpid()
+      shards.need()
+      wanted = list(self.manifest.shards.values())
+      try:
+        reader = shards.Reader(self.path, self.fields)
+        if reader.lengths != wanted:
+          raise ValueError(f'shards of {reader.lengths} records where {wanted} were written')
+      except Exception as error:
+        raise DataError(
+          f'{self.path}: the data set cannot be opened ({_first(error)}). {manifest.AGAIN}'
+        ) from None
+      self._reader, self._pid = reader, os.getpid()
     return self._reader
 
   def _table(self) -> dict[str, np.ndarray]:
     if self._columns is None:
       self._columns = npz.read(self.path / manifest.ATTRIBUTES, manifest.AGAIN)
     return self._columns
+
+
+def _first(error: Exception) -> str:
+  """The first line of what an error says."""
+  return f'{error}'.splitlines()[0][:200] if f'{error}' else repr(error)

@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from zsi_jax.data import limits
 from zsi_jax.data.chance import uniforms
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.support import inside
+
+NUMBERINGS = ('binary', 'peer')  # of corners
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,8 +161,7 @@ def corners(a: Subset, b: Subset, numbering: str = 'binary') -> Subset:
   The published lists number smiling and black-haired 0, smiling and not 1, black and not smiling
   2, neither 3: `corners(smile, black, 'peer')`.
   """
-  if numbering not in ('binary', 'peer'):
-    raise ValueError(f"numbering is 'binary' or 'peer', not {numbering!r}")
+  limits.one_of('numbering', numbering, NUMBERINGS)
   a, b = _once(a), _once(b)
   if not np.isin(np.concatenate([a.label, b.label]), (0, 1)).all():
     raise DataError('corners are of two subsets with the labels 0 and 1')

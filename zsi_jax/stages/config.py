@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from zsi_jax.build import data
-from zsi_jax.build.keys import ConfigError, override, plain
+from zsi_jax.build.keys import ConfigError, flat, override, plain
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WHERE = 'configs are files of a checkout of zsi_jax, in its folder configs/, or your own'
@@ -26,18 +26,18 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
   """The config of 'file.py:preset' with overrides on top: complete, checked and locked."""
   head, preset_said, preset = spec.partition('.py:')
   path = Path(head + '.py' if preset_said else spec).expanduser()
-  config = called(path, preset if preset_said else None)
+  config, own = called(path, preset if preset_said else None)
   said = overrides or {}
-  kinds = [key for key in said if key.split('.')[-1] in ('source', 'kind')]
-  for key in [*kinds, *(k for k in said if k not in kinds)]:
+  for key in [k for k in data.KINDS if k in said]:  # with the options that they bring
+    data.turn(config, key, own, said)
+  for key in said:
     override(config, key, said[key])
-    if key in kinds:  # it brings its own options
-      data.complete(config)
+  data.complete(config)
   return config.lock()
 
 
-def called(path: Path, preset: str | None) -> ConfigDict:
-  """What get_config returns, with every option of its data set."""
+def called(path: Path, preset: str | None) -> tuple[ConfigDict, set[str]]:
+  """What get_config returns, with every option of its data set; and the keys that it said."""
   if not path.is_file():
     raise ConfigError(f'{path}: there is no such config{near_files(path)} ({WHERE})')
   with importable(path):
@@ -55,9 +55,10 @@ def called(path: Path, preset: str | None) -> ConfigDict:
   if not isinstance(config, ConfigDict):
     raise ConfigError(f'{path}: get_config returns a {type(config).__name__}, not a ConfigDict')
   with blamed(path, 'it is no whole config'):
+    own = set(flat(config))
     data.complete(config.unlock())
     plain(config)
-  return config
+  return config, own
 
 
 def near_files(path: Path) -> str:

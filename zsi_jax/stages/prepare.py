@@ -22,7 +22,7 @@ from PIL import Image
 
 from zsi_jax.build import data
 from zsi_jax.build.keys import ConfigError, meaning
-from zsi_jax.build.splits import ROLES
+from zsi_jax.build.splits import ROLES, found, seal
 from zsi_jax.data import memory, npz, shards, store
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Pipeline
@@ -37,29 +37,33 @@ TOLD = 'prepare.json'
 PICTURE = 'prepare.png'
 COLUMNS, WIDTH = 12, 800  # records of each label in the picture, and about its width in pixels
 SHOWN = 20  # skipped records that prepare.json names; the data set's manifest has all
+IDENTITY = 'name', 'digest', 'records', 'skipped', 'numbering'  # of a data set
 AGAIN = 'run `zsi run CONFIG --workdir={} --stage=prepare` first'
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
   """All of it, or nothing that was there before is changed; a second call only checks."""
   with work.held(workdir):
-    told = read(workdir)
+    told, there = read(workdir), None
     if told is not None:
       work.agree(workdir, told['config'], config)
+      work.unchanged(workdir, told['inputs'], inputs(config, told['inputs']))
+      there = kept(config, workdir, told)
+      if there is not None and config.check:
+        verify(there[0])
       whole = all(_intact(workdir, role) for role in told['roles'].values())
-      if whole and (workdir / PICTURE).is_file() and kept(config, told) is not None:
+      if there is not None and whole and (workdir / PICTURE).is_file():
         how = 'every byte checked' if config.check else 'sizes checked'
         print(f'prepare: {workdir} is done ({summary(told)}; {how})')
         return
-    stored, place = kept(config, told) or written(config)
-    files, facts = splits(config, stored)
+    if there is None:
+      there = written(config, workdir, told)
+      if config.check:
+        verify(there[0])
+    stored, dataset = there
+    files, made = splits(config, stored)
     picture = drawn(stored, _subset(files['denoiser']))
-    told = {
-      'config': meaning(config),
-      'dataset': place | {'records': len(stored), **_skipped(stored)},
-      **facts,
-      'stamp': _stamp(config),
-    }
+    told = {'config': meaning(config), 'dataset': dataset, **made, 'stamp': _stamp(config)}
     for role in ROLES:
       work.write(workdir / told['roles'][role]['file'], files[role])
     work.write(workdir / PICTURE, picture)
@@ -78,12 +82,12 @@ def pipeline(config: ConfigDict, workdir: Path, role: str, **more: Any) -> Pipel
   if not _intact(workdir, told['roles'][role]):
     file = workdir / told['roles'][role]['file']
     raise ConfigError(f'{file}: gone, or not as it was written; {AGAIN.format(workdir)}')
-  path = whereabouts(config, told)
-  if path is None:
-    tried = ' nor '.join(str(p) for p in places(config, told))
+  there = kept(config, workdir, told)
+  if there is None:
+    tried = ' nor '.join(str(root / told['dataset']['path']) for root in roots(config, told))
     raise DataError(f'the data set is neither {tried}; {AGAIN.format(workdir)}')
   subset = _subset((workdir / told['roles'][role]['file']).read_bytes())
-  return data.pipeline(config, opened(path), role, subset, told['about'], **more)
+  return data.pipeline(config, there[0], role, subset, told['about'], **more)
 
 
 def read(workdir: Path) -> dict[str, Any] | None:
@@ -93,31 +97,49 @@ def read(workdir: Path) -> dict[str, Any] | None:
     return None
   try:
     told: dict[str, Any] = json.loads(path.read_text())
-    [told[key] for key in ('config', 'about', 'stamp')]
-    [told['dataset'][key] for key in ('name', 'digest', 'root', 'path', 'records', 'skipped')]
+    [told[key] for key in ('config', 'about', 'inputs', 'stamp')]
+    [told['dataset'][key] for key in ('root', 'path', *IDENTITY)]
     [told['roles'][role][key] for role in ROLES for key in ('file', 'sha256', 'records', 'labels')]
     return told
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ConfigError(f'{path}: cannot be read ({error!r:.200}); remove it first') from None
 
 
-def kept(config: ConfigDict, told: Mapping[str, Any] | None) -> tuple[Any, dict[str, str]] | None:
-  """The data set of before, whose originals may be gone, and where it is; or None."""
-  if told is None or (path := whereabouts(config, told)) is None:
-    return None
-  stored = opened(path)
-  if config.check:
-    verify(stored)
-  root = str(Path(str(path).removesuffix(told['dataset']['path'])))
-  return stored, {**{k: told['dataset'][k] for k in ('name', 'digest', 'path')}, 'root': root}
+def inputs(config: ConfigDict, before: Mapping[str, Any]) -> dict[str, Any]:
+  """The seals of the lists and sheets of before; one that is gone is not needed any more."""
+  paths = {name: found(name, data.root(config)) for name in before}
+  return {name: before[name] if path is None else seal(path) for name, path in paths.items()}
 
 
-def written(config: ConfigDict) -> tuple[Any, dict[str, str]]:
-  """The data set on disk, and where: array_record, or one .npz where that is not installed."""
+def kept(
+  config: ConfigDict, workdir: Path, told: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]] | None:
+  """The data set of before, whose originals may be gone, and what it is; None if it is gone."""
+  for root in roots(config, told):
+    path = root / told['dataset']['path']
+    if path.exists():
+      stored = opened(path)
+      now = facts(stored, root, path)
+      work.unchanged(workdir, _identity(told['dataset']), _identity(now))
+      return stored, now
+  return None
+
+
+def roots(config: ConfigDict, told: Mapping[str, Any]) -> list[Path]:
+  """The data root of now, and the one that it was prepared in."""
+  return list(dict.fromkeys([data.root(config), Path(told['dataset']['root'])]))
+
+
+def written(
+  config: ConfigDict, workdir: Path, told: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+  """The data set on disk, and what it is: array_record, or one .npz without what that needs."""
   root, source = data.root(config), data.source(config)
   name, own = source.name, digest(source)
+  if told is not None:
+    work.unchanged(workdir, {'digest': told['dataset']['digest']}, {'digest': own})
   if not any((root / name / made).exists() for made in (own, f'{own}.npz')):
-    splits(config, source)  # what is wrong with it is said before hours of drawing
+    splits(config, source, drawn=False)  # what is wrong is said before hours of drawing
   with contextlib.ExitStack() as stack:
     if config.data.workers:
       source = stack.enter_context(Ahead(source, config.data.workers))
@@ -126,9 +148,7 @@ def written(config: ConfigDict) -> tuple[Any, dict[str, str]]:
     except DataError as error:
       print(f'prepare: {error}')
       path = root / name / f'{own}.npz'
-      stack.enter_context(work.held(path.parent, f'.{own}.lock'))
-      if not path.exists():
-        memory.write_npz(source, path, skip_corrupt=config.data.skip_corrupt)
+      _write_npz(source, path, config.data.skip_corrupt)
     else:
       path = store.write(
         source,
@@ -138,14 +158,43 @@ def written(config: ConfigDict) -> tuple[Any, dict[str, str]]:
         stamp=_stamp(config),
       )
   stored = opened(path)
-  if config.check:
-    verify(stored)
-  return stored, {
-    'name': name,
-    'digest': own,
+  if stored.skipped and not config.data.skip_corrupt:
+    raise DataError(
+      f'{path}: it was written without {len(stored.skipped)} corrupt records. Allow '
+      'data.skip_corrupt, or mend them and remove it.'
+    )
+  now = facts(stored, root, path)
+  if told is not None:
+    work.unchanged(workdir, _identity(told['dataset']), _identity(now))
+  return stored, now
+
+
+def _write_npz(source: Source, path: Path, skip_corrupt: bool) -> None:
+  """Once; of one that is there, on a disk that may be read only, no lock is needed."""
+  if not path.exists():
+    with work.held(path.parent, f'.{path.stem}.lock'):
+      if not path.exists():  # nor was made by the process that held the lock before
+        memory.write_npz(source, path, skip_corrupt=skip_corrupt)
+
+
+def facts(stored: Any, root: Path, path: Path) -> dict[str, Any]:
+  """What prepare.json says of a data set."""
+  gone = stored.skipped
+  return {
+    'name': stored.name,
+    'digest': digest(stored),
     'root': str(root),
     'path': str(path.relative_to(root)),
+    'records': len(stored),
+    'skipped': len(gone),
+    'first skipped': [list(row) for row in gone[:SHOWN]],
+    'numbering': hashlib.sha256(stored.source_index.tobytes()).hexdigest()[:16],
   }
+
+
+def _identity(dataset: Mapping[str, Any]) -> dict[str, Any]:
+  """What a split of it depends on."""
+  return {key: dataset[key] for key in IDENTITY}
 
 
 def opened(path: Path) -> Any:
@@ -158,20 +207,11 @@ def verify(stored: Any) -> None:
     stored.verify()
 
 
-def places(config: ConfigDict, told: Mapping[str, Any]) -> list[Path]:
-  """Below the data root of now, and below the one that it was prepared in."""
-  roots = dict.fromkeys([data.root(config), Path(told['dataset']['root'])])
-  return [root / told['dataset']['path'] for root in roots]
-
-
-def whereabouts(config: ConfigDict, told: Mapping[str, Any]) -> Path | None:
-  """The data set that prepare.json names, if it is still there."""
-  return next((p for p in places(config, told) if p.exists()), None)
-
-
-def splits(config: ConfigDict, stored: Source) -> tuple[dict[str, bytes], dict[str, Any]]:
+def splits(
+  config: ConfigDict, stored: Source, drawn: bool = True
+) -> tuple[dict[str, bytes], dict[str, Any]]:
   """(the file of each role, what prepare.json says of them); the support of each is checked."""
-  split = data.split(config, stored)
+  split, read = data.split(config, stored, drawn)
   files, rows = {}, {}
   for role in ROLES:
     subset = getattr(split, role)
@@ -189,7 +229,7 @@ def splits(config: ConfigDict, stored: Source) -> tuple[dict[str, bytes], dict[s
       'support': data.support(config, role).to_json(),
       'checked': checked,
     }
-  return files, {'roles': rows, 'about': list(split.about)}
+  return files, {'roles': rows, 'about': list(split.about), 'inputs': read}
 
 
 def drawn(stored: Source, subset: Subset) -> bytes:
@@ -230,11 +270,6 @@ def _intact(workdir: Path, role: Mapping[str, Any]) -> bool:
 def _subset(file: bytes) -> Subset:
   with np.load(io.BytesIO(file), allow_pickle=False) as arrays:
     return Subset(arrays['index'], arrays['label'])
-
-
-def _skipped(stored: Any) -> dict[str, Any]:
-  gone = getattr(stored, 'skipped', ())
-  return {'skipped': len(gone), 'first skipped': [list(row) for row in gone[:SHOWN]]}
 
 
 def _stamp(config: ConfigDict) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import glob
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, differences, meaning
-from zsi_jax.data import lock
+from zsi_jax.data import lock, whole
 
 
 @contextlib.contextmanager
@@ -26,17 +26,12 @@ def held(folder: Path, name: str = '.lock') -> Iterator[None]:
 
 
 def write(path: Path, data: bytes) -> None:
-  """What lay there stays until this is on the disk."""
-  scratch = path.with_name(f'.{path.name}.part')
+  """What lay there stays until this is on the disk; what a killed run left unfinished goes."""
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(scratch, 'wb') as stream:
-      stream.write(data)
-      stream.flush()
-      os.fsync(stream.fileno())
-    os.replace(scratch, path)
+    for old in path.parent.glob(f'.{glob.escape(path.name)}.*.part'):
+      old.unlink(missing_ok=True)
+    whole.write(path, data)
   except OSError as error:
-    scratch.unlink(missing_ok=True)
     raise ConfigError(f'{path}: cannot be written ({error.strerror})') from None
 
 
@@ -46,4 +41,13 @@ def agree(workdir: Path, told: Mapping[str, Any], config: ConfigDict) -> None:
     raise ConfigError(
       f'{workdir} was made with another config: {"; ".join(changed)}. '
       'Take another --workdir, or the config that made this one'
+    )
+
+
+def unchanged(workdir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+  """A ConfigError with what differs, unless the data are those that this workdir was made from."""
+  if changed := differences(before, now):
+    raise ConfigError(
+      f'{workdir} was made from other data: {"; ".join(changed)}. '
+      'Take another --workdir, or bring back what was there'
     )

@@ -1,4 +1,8 @@
-"""Images for the meters, drawn here and not by the data sets: by PIL, by cv2, by supersampling."""
+"""Images for the meters, drawn here and not by the data sets: by PIL, by cv2, by supersampling.
+
+A style ends in '/' where its centres lie between pixels. 'fat' discs have the radius r + ½, 'exact'
+ones r; 'aa' is LINE_AA of cv2.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-STYLES = ('pil', 'cv2', 'smooth')
+STYLES = ('pil', 'cv2', 'fat/')
+MORE_STYLES = ('aa', 'exact', 'fat', 'cv2/', 'aa/', 'exact/')
 NEGATIVES = ('square', 'half', 'border', 'pair')
 FINE = 8
 
@@ -19,19 +24,21 @@ def shape(style: str, size: int, centre: np.ndarray, r: int, square: bool = Fals
     draw = ImageDraw.Draw(image)
     (draw.rectangle if square else draw.ellipse)([x - r, y - r, x + r, y + r], fill=255)
     return np.asarray(image) / 255
-  if style == 'cv2':
+  if style[:2] in ('cv', 'aa'):
     canvas = np.zeros((size, size), np.uint8)
+    line = cv2.LINE_AA if style[:2] == 'aa' else cv2.LINE_8
+    a, b, s = round(16 * x), round(16 * y), 16 * r  # cv2 counts sixteenths of a pixel
     if square:
-      cv2.rectangle(canvas, (int(x) - r, int(y) - r), (int(x) + r, int(y) + r), 255, -1)
+      cv2.rectangle(canvas, (a - s, b - s), (a + s, b + s), 255, -1, line, 4)
     else:
-      cv2.circle(canvas, (int(x), int(y)), r, 255, -1)
+      cv2.circle(canvas, (a, b), s, 255, -1, line, 4)
     return canvas / 255
   canvas = np.zeros((size, size))
   left, top = (max(int(c) - r - 2, 0) for c in (x, y))
   right, bottom = (min(int(c) + r + 3, size) for c in (x, y))
   u = left + (np.arange((right - left) * FINE) + 0.5) / FINE - 0.5 - x
   v = top + (np.arange((bottom - top) * FINE) + 0.5) / FINE - 0.5 - y
-  half = r + 0.5
+  half = r + 0.5 * (square or 'exact' not in style)
   far = np.maximum(abs(u)[None], abs(v)[:, None]) if square else np.hypot(u[None], v[:, None])
   blocks = (far <= half).reshape(bottom - top, FINE, right - left, FINE)
   canvas[top:bottom, left:right] = blocks.mean(axis=(1, 3))
@@ -40,7 +47,7 @@ def shape(style: str, size: int, centre: np.ndarray, r: int, square: bool = Fals
 
 def negative(rng: np.random.Generator, kind: str, style: str, size: int, r: int):
   """(shares, the middles of what was drawn) of something that is no circle."""
-  whole = style != 'smooth'
+  whole = not style.endswith('/')
 
   def place(margin: float) -> np.ndarray:
     c = rng.uniform(margin, size - 1 - margin, 2)
@@ -72,7 +79,7 @@ def scene(rng: np.random.Generator, style: str, r: int, n: int, kind: str | None
     mask, taken = negative(rng, kind, style, size, r)
   while len(centres) < n:
     c = rng.uniform(r + 0.5, size - r - 1.5, 2)
-    c = c if style == 'smooth' else np.round(c)
+    c = c if style.endswith('/') else np.round(c)
     if all(np.hypot(*(c - o)) >= 3 * r for o in centres) and all(
       np.hypot(*(c - o)) >= 4 * r for o in taken
     ):

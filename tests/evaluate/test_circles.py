@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.evaluate.drawn import NEGATIVES, STYLES, scene, shape
+from tests.evaluate.drawn import MORE_STYLES, NEGATIVES, STYLES, scene, shape
 from zsi_jax.data.circles import Circles
 from zsi_jax.evaluate import templates
 from zsi_jax.evaluate.circles import find, shares
 
 KINDS = (None, *NEGATIVES)
+EVERY = STYLES + MORE_STYLES
 
 
-def images(rng, n, scale=1.0, noise=None, contrast=None, colour=False, radii=(2, 3), styles=STYLES):
+def images(rng, n, scale=1.0, noise=None, contrast=None, colour=False, radii=(2, 3), styles=EVERY):
   """(float32 in [-1, 1], radii, centres); `scale` 1: noise and contrast are of [0, 1]."""
   made, rs, truth = [], [], []
   for i in range(n):
@@ -55,6 +56,27 @@ def test_three_thousand_drawings(n, scale, colour):
     assert share >= 0.995 and far < 1
 
 
+@pytest.mark.parametrize('r', [2, 3])
+@pytest.mark.parametrize('style', MORE_STYLES)
+def test_every_way_to_draw(style, r):
+  """As the three thousand, of one style: without noise all of them, with it nearly all."""
+  clean, _, truth = images(np.random.default_rng(1), 40, 1.0, 0.0, radii=(r,), styles=(style,))
+  share, far = score(find(clean, r), truth)
+  assert share == 1 and far < 0.75  # LINE_8 rounds its centres
+  given, _, truth = images(np.random.default_rng(2), 200, radii=(r,), styles=(style,))
+  share, far = score(find(given, r), truth)
+  assert share >= 0.985 and far < 1
+
+
+@pytest.mark.parametrize('line', [cv2.LINE_8, cv2.LINE_AA])
+@pytest.mark.parametrize('r', [2, 3, 4])
+def test_a_circle_of_cv2_is_one(line, r):
+  canvas = cv2.circle(np.zeros((64, 64), np.uint8), (30, 21), r, 255, -1, line)
+  found = find(canvas[None, ..., None], r)
+  assert found.number == 1 and found.others == 0
+  assert abs(found.x[0, 0] - 30) < 0.1 and abs(found.y[0, 0] - 21) < 0.1
+
+
 def test_of_an_unknown_radius():
   given, r, truth = images(np.random.default_rng(4), 400)
   found = find(given, (2, 3))
@@ -66,7 +88,7 @@ def test_of_an_unknown_radius():
 
 
 def test_the_worst_corner():
-  """All of the noise with the least contrast, gray: 15 σ for a disc and 3.3 σ for a pixel."""
+  """All of the noise with the least contrast, gray: 11 … 15 σ for a disc and 3.3 σ for a pixel."""
   given, r, truth = images(np.random.default_rng(5), 600, noise=0.15, contrast=0.5)
   for radius in (2, 3):
     own = np.flatnonzero(r == radius)
@@ -106,8 +128,18 @@ def test_clean_negatives_are_other_things(style, kind, r):
   rng = np.random.default_rng(r)
   masks = np.stack([scene(rng, style, r, 0, kind)[0] for _ in range(60)])
   found = find(masks[..., None] * 2 - 1, r)
-  assert found.number.sum() <= (1 if style == 'smooth' else 0)
+  assert found.number.sum() <= (1 if style == 'fat/' else 0)
   assert (found.others + found.number >= 1).all()
+
+
+@pytest.mark.parametrize('r', [2, 3])
+def test_clean_squares_of_twice_the_radius_are_no_exact_discs(r):
+  y, x = np.mgrid[:64, :64]
+  truth = np.random.default_rng(12).uniform(8, 55, (60, 2))
+  truth[::2] = np.round(truth[::2])
+  sides = [np.clip(r + 0.5 - abs(np.stack([x - a, y - b])), 0, 1).prod(axis=0) for a, b in truth]
+  found = find(np.stack(sides)[..., None] * 2 - 1, r)
+  assert not found.number.any() and (found.others == 1).all()
 
 
 def test_shapes_that_nobody_asked_for():
@@ -147,7 +179,7 @@ def test_a_disc_that_leaves_the_image_is_cut():
 def test_subpixel_centres():
   rng = np.random.default_rng(8)
   truth = rng.uniform(8, 55, (300, 2))
-  masks = np.stack([shape('smooth', 64, c, 3) for c in truth])
+  masks = np.stack([shape('fat/', 64, c, 3) for c in truth])
   found = find(masks[..., None] * 2 - 1, 3)
   assert (found.number == 1).all()
   assert np.abs(np.stack([found.x[:, 0], found.y[:, 0]], axis=1) - truth).max() < 0.2

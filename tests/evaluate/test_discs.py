@@ -47,7 +47,7 @@ def test_places_and_hues_of_discs_drawn_here():
   centres, hues = rng.uniform(10, 53, (60, 2)), rng.uniform(-180, 180, 60)
   images = np.concatenate(
     [
-      scene(shape('smooth', 64, c, 6), colour=np.array(colorsys.hsv_to_rgb(h / 360 % 1, 0.8, 0.9)))
+      scene(shape('fat/', 64, c, 6), colour=np.array(colorsys.hsv_to_rgb(h / 360 % 1, 0.8, 0.9)))
       for c, h in zip(centres, hues, strict=True)
     ]
   )
@@ -62,7 +62,7 @@ def test_places_and_hues_of_discs_drawn_here():
 
 def test_what_is_not_one_disc():
   def at(x, y, r=6, square=False):
-    return shape('smooth', 64, np.array([x, y]), r, square)
+    return shape('fat/', 64, np.array([x, y]), r, square)
 
   column = np.arange(64)[None] * np.ones((64, 1))
   half = at(30, 30) * (column >= 30)
@@ -86,7 +86,7 @@ def test_what_is_not_one_disc():
 
 
 def test_a_white_disc_has_no_hue():
-  found = find(scene(shape('smooth', 64, np.array([30, 30]), 6), colour=np.ones(3)))
+  found = find(scene(shape('fat/', 64, np.array([30, 30]), 6), colour=np.ones(3)))
   assert found.one[0] and np.isnan(found.hue[0])
 
 

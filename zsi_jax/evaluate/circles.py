@@ -7,7 +7,8 @@
    ‖T‖_W = 1 the fit with free amplitude leaves ‖g − b‖²_W − c², c = ⟨g − b, T⟩_W.
 4. The evidence for a kind of shape is the mean of exp(c² / 2σ²) over its sizes and ways to cut or
    pair it, the sum over places. A circle is a blob for which discs have more of it than squares,
-   halves and pairs that touch or overlap, and which is not much else besides.
+   halves and pairs that touch or overlap, and which is not much else besides; its centre is the
+   mean over discs.
 """
 
 from __future__ import annotations
@@ -160,6 +161,9 @@ def _judge(
     for part, weights in ((c[where], bank.weights[:discs]), (rest, bank.weights[discs:]))
   ]
   circle[where] = evidence[0] > evidence[1]
+  moments = bank.weights[:discs, None] * np.insert(bank.places[:, :2], 0, 1, axis=1)
+  mean = _evidence(c[where], disc[where], spread[where] ** 2, moments)
+  cx[where], cy[where] = x[where] + mean[:, 1] / mean[:, 0], y[where] + mean[:, 2] / mean[:, 0]
   return np.stack([image, cx, cy, places[:, 2], disc**2, circle], axis=1)
 
 

@@ -1,7 +1,7 @@
 """What a circle and what is no circle looks like: discs, squares, halves, pairs, pixel by pixel.
 
-Each is drawn antialiased, without antialiasing as cv2 and as PIL draw, and blurred, since samples
-of a small model are softer than what it was trained on.
+Each is drawn antialiased, without antialiasing as PIL and as cv2 draw, with LINE_AA of cv2, and
+blurred, since samples of a small model are softer than what it was trained on.
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ def bank(radius: float, least: float) -> Bank:
   def solid(square: float, dx: float, dy: float) -> np.ndarray:
     return ((x - dx) ** 2 + (y - dy) ** 2 <= square).astype(float)
 
+  def drawn(line: int, r: float, dx: float, dy: float) -> np.ndarray:
+    """As cv2 draws, in sixteenths of a pixel: LINE_AA of r = 2 is a soft rhomb of 16 px."""
+    canvas = np.zeros(x.shape, np.uint8)
+    centre = round(16 * (h + dx)), round(16 * (h + dy))
+    return cv2.circle(canvas, centre, round(16 * r), 255, -1, line, 4) / 255
+
   def solids(r: float) -> list[float]:
     """Squared radii as of cv2 and of PIL; of half a pixel more they would be squares."""
     return [r**2, r**2 + r] if r % 1 == 0 else []
@@ -58,26 +64,31 @@ def bank(radius: float, least: float) -> Bank:
   radii = [radius, radius + 0.5] + [radius - 0.5] * (least < radius)  # smaller pairs look like one
   soft: list[Ink] = [functools.partial(smooth, r) for r in radii]
   hard: list[Ink] = [functools.partial(solid, s) for r in radii for s in solids(r)]
+  aa: Ink = functools.partial(drawn, cv2.LINE_AA, radius)
+  plain: Ink = functools.partial(drawn, cv2.LINE_8, radius)
   turns = [(np.cos(t), np.sin(t)) for t in TURNS]
   fine = np.arange(least, radius + 0.8, 0.25)
 
   exact, places = [], []
   for r in (radius, radius + 0.25, radius + 0.5):
     at = steps(1.25, 0.25)
-    exact.append(([smooth(r, *p) for p in at], 0.25**2))
+    exact.append(([smooth(r, *p) for p in at], 2 * 0.25**2))
     places += [(*p, r) for p in at]
+  blurred = len(BLURS) * places
   rough = []
-  for s in solids(radius):
-    at = steps(1, 1)
-    rough.append(([solid(s, *p) for p in at], 1.0))
-    places += [(*p, np.sqrt(solid(s, 0, 0).sum() / np.pi)) for p in at]
-  places += [place for _ in BLURS for place in places[: len(exact) * len(exact[0][0])]]
+  whole: list[Ink] = [functools.partial(solid, s) for s in solids(radius)]  # centres on pixels
+  whole += [aa, *(functools.partial(smooth, r) for r in (radius, radius + 0.5))]
+  for ink, far, step in [(i, 1.0, 1.0) for i in whole] + [(i, 0.75, 0.125) for i in (aa, plain)]:
+    at = steps(far, step)
+    rough.append(([ink(*p) for p in at], step**2))
+    places += [(*p, np.sqrt(ink(*p).sum() / np.pi)) for p in at]
+  places += blurred
 
   sharp = (
     exact + rough,
     _squares(x, y, turns[:4], fine),
-    _halves(x, y, turns, soft, 0.5) + _halves(x, y, turns, hard, 1.0),
-    _pairs(radius, soft, 0.5) + _pairs(radius, hard, 1.0),
+    _halves(x, y, turns, [*soft, aa, plain], 0.5) + _halves(x, y, turns, hard, 1.0),
+    _pairs(radius, [*soft, aa], 0.5) + _pairs(radius, hard, 1.0),
   )
   coarse = (
     exact,
@@ -88,9 +99,9 @@ def bank(radius: float, least: float) -> Bank:
   window = np.hypot(x, y) <= reach
   odds = (DISCS_TO_OTHERS, 1 / 3, 1 / 3, 1 / 3)
   parts = []
-  for kind, blurred, odd in zip(sharp, coarse, odds, strict=True):
+  for kind, soft_kind, odd in zip(sharp, coarse, odds, strict=True):
     parts.append(_normal(kind, window, 0, odd))
-    parts += [_normal(blurred, window, blur, odd * BLURRED) for blur in BLURS]
+    parts += [_normal(soft_kind, window, blur, odd * BLURRED) for blur in BLURS]
   templates, norms, weights = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
   return Bank(window, templates, norms, weights.astype(np.float32), np.array(places))
 
@@ -105,10 +116,11 @@ def _squares(x: np.ndarray, y: np.ndarray, turns: list[Place], halves: np.ndarra
   families = []
   for cos, sin in turns:
     u, v = x * cos + y * sin, y * cos - x * sin
-    prior = (0.5 if sin else 2.5) * 0.25**2  # those of data sets are upright
+    prior = 0.5 if sin else 2.5  # those of data sets are upright, and many centres are on pixels
     for half in halves:
-      at = steps(0.75, 0.25)
-      families.append(([cover(np.maximum(abs(u - a), abs(v - b)) - half) for a, b in at], prior))
+      for far, step in [(0.75, 0.25)] + [(1.0, 1.0)] * (not sin):
+        masks = [cover(np.maximum(abs(u - a), abs(v - b)) - half) for a, b in steps(far, step)]
+        families.append((masks, prior * step**2))
   return families
 
 

@@ -60,6 +60,18 @@ def test_what_is_kept_is_the_source(kept):
         other[i]
 
 
+def test_shards_are_the_same_bytes_in_every_process(finished, tmp_path):
+  code = (
+    'import sys; from tests.data.toy import Toy; from zsi_jax.data import store; '
+    f'print(store.write(Toy(), sys.argv[1], shard_bytes={SHARD}))'
+  )
+  ran = [sys.executable, '-c', code, str(tmp_path)]
+  again = Path(subprocess.run(ran, check=True, capture_output=True, text=True).stdout.strip())
+  names = sorted(p.name for p in finished.iterdir() if p.name != 'zsi.json')
+  assert len(names) > 4  # some shards
+  assert [(again / n).read_bytes() for n in names] == [(finished / n).read_bytes() for n in names]
+
+
 def test_tfds_reads_it_in_order_without_tensorflow(finished):
   import tensorflow_datasets as tfds
 

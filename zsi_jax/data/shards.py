@@ -59,10 +59,12 @@ class Writer:
   ) -> None:
     need()
     from tensorflow_datasets.core import example_serializer
+    from tensorflow_datasets.proto import tf_example_pb2
 
     self.directory, self.name, self.fields, self.shard_bytes = directory, name, fields, shard_bytes
     self.features = features(fields)
     self.serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
+    self._parse = tf_example_pb2.Example.FromString
     self.lengths: list[int] = []
     self.bytes = 0
     self._open: Any = None
@@ -71,6 +73,8 @@ class Writer:
   def add(self, record: Record) -> None:
     images = {n: png.encode(record[n]) for n, f in self.fields.items() if f.kind == 'image'}
     data = self.serializer.serialize_example(self.features.encode_example({**record, **images}))
+    # Entries in the order of their names, not of this process's hashes: the same bytes each time.
+    data = self._parse(data).SerializeToString(deterministic=True)
     try:
       if self._open is None or self._room < len(data):
         self._close()

@@ -192,9 +192,9 @@ BIG = f'{CONFIGS}/discs.py:tiny', '--', 'data.options.n=4000'
 
 
 def writing(cwd):
-  """Wait until a data set is being written."""
-  for _ in range(1000):
-    if any(cwd.glob('data/*/.*.part')):
+  """Wait until records of a data set are being written."""
+  for _ in range(2000):
+    if any(cwd.glob('data/*/.*.part/*/00000')):
       return
     time.sleep(0.01)
   raise AssertionError('nothing is being written')
@@ -261,9 +261,10 @@ def test_interrupted(tmp_path, workers):
   writing(tmp_path)
   os.killpg(process.pid, signal.SIGINT)
   _, err = process.communicate(timeout=60)
-  assert err == 'zsi: stopped; what was finished stays\n'
-  # Where it came within an `exec`, Python ends by the signal instead, which a shell calls 130 too.
-  assert process.returncode in (130, -signal.SIGINT)
+  if process.returncode == -signal.SIGINT:  # where a library has taken the handler away, as by -9
+    assert not list(tmp_path.glob('data/*/????????'))
+    return
+  assert (process.returncode, err) == (130, 'zsi: stopped; what was finished stays\n')
   assert contents(tmp_path) == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,14 @@ def start(*args, cwd, group=False, **env):
   command = [sys.executable, '-m', 'zsi_jax', 'run', *args]
   pipe = subprocess.PIPE
   return subprocess.Popen(
-    command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=group
-  )
+    command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=group,
+    preexec_fn=heard,
+  )  # fmt: skip
+
+
+def heard():
+  """Ctrl-C is ignored by what a shell starts in the background, and by all that this starts."""
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*args, cwd, **env):

@@ -18,13 +18,16 @@ LEAN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo portraits test test-house lint format parity bench-conv bench-data doctor wheel lock clean env env-parity
+.PHONY: help demo mixture portraits test test-house lint format parity bench-conv bench-data doctor wheel lock clean env env-parity
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /:/' | awk -F: '{printf "%-12s %s\n", $$1, $$2}'
 
-demo: env ## the closed-form mixture, unguided, one-sided and multi-guided: runs/demo
-	.venv/bin/python -m bench.mixture --out runs/demo $(ARGS)
+demo: env ## the main job, from scratch to samples between the extremes: runs/demo
+	.venv/bin/python -m bench.demo --workdir runs/demo $(ARGS)
+
+mixture: env ## the closed-form mixture, unguided, one-sided and multi-guided: runs/mixture
+	.venv/bin/python -m bench.mixture --out runs/mixture $(ARGS)
 
 portraits: env ## the contact sheets of the drawn portraits: docs/portraits*.png
 	.venv/bin/python -m bench.portraits $(ARGS)

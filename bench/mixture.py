@@ -1,6 +1,6 @@
 """The closed-form mixture, drawn: unguided, one-sided and multi-guided histograms in one picture.
 
-python -m bench.mixture --out runs/demo
+python -m bench.mixture --out runs/mixture
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ def main(out: Path) -> None:
 
 if __name__ == '__main__':
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--out', type=Path, default=Path('runs/demo'))
+  parser.add_argument('--out', type=Path, default=Path('runs/mixture'))
   main(parser.parse_args().out)

@@ -1,7 +1,7 @@
 """Every key of a config with its type; an experiment is a diff of this, and `--` a diff of that.
 
-The options of a source, a split and a support are keys too, with the defaults of zsi_jax/data:
-`data.options.size=48`, `split.delta=.1`. None is "not said".
+The options of a source, a split, a support, a network and a solver are keys too, with the defaults
+of zsi_jax: `data.options.size=48`, `split.delta=.1`, `denoiser.net.width=64`. None is "not said".
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ PRESETS = 'tiny', 'small', 'gpu', 'paper'
 def get_config(preset: str) -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
-  c.check = False  # `zsi run --check`: read every byte of what is there
+  c.check = False  # `zsi run --check`: read every byte of what is there, redraw some images
 
   c.data = ConfigDict()
   c.data.source = 'circles'  # discs, sizes, portraits, celeba, folder, npz
   c.data.options = ConfigDict()  # arguments of the source
   c.data.root = placeholder(str)  # where data sets lie; $ZSI_DATA_DIR, else ./data
   c.data.skip_corrupt = False  # leave out what cannot be read, and count it
-  c.data.batch = pick(preset, tiny=32, small=64, gpu=128, paper=128)  # over all devices
+  c.data.batch = pick(preset, tiny=32, small=64, gpu=128)  # over all devices; the paper: 2 x 64
   c.data.flip = False  # left to right at random: never where that changes a label
   c.data.crop = placeholder(float)  # .8: a random window of at least that share
   c.data.keep = ()  # attributes that go into the batches
@@ -36,6 +36,92 @@ def get_config(preset: str) -> ConfigDict:
   # What the networks may have seen, checked on the records: extremes, turned, split_b, split_c,
   # listed (nothing is known of the records), all (not zero-shot).
   c.support = ConfigDict({'kind': 'extremes'})
+
+  c.process = ConfigDict()
+  c.process.schedule = 'cosine'  # linear, scaled_linear
+  c.process.T = pick(preset, tiny=1000, paper=4000)
+
+  c.denoiser = trained(preset, steps=pick(preset, tiny=2_000, small=20_000, paper=250_000))
+  c.denoiser.lr = pick(preset, tiny=1e-3, small=5e-4, gpu=3e-4, paper=1e-4)
+  c.denoiser.ema = pick(preset, tiny=0.995, small=0.999, paper=0.9999)
+  c.denoiser.net = unet(preset)
+  # The text has L_simple + .001 L_vlb ('hybrid_paper'); the code adds L_t as it is, in bits.
+  c.denoiser.loss = 'hybrid'  # simple, hybrid_paper, vlb
+  c.denoiser.predicts = 'eps'  # x0, v
+  c.denoiser.variance = 'learned'  # small, large
+  c.denoiser.drop = placeholder(float)  # .1: conditional on the label, left out at that rate (CFG)
+  c.denoiser.grid_every = pick(preset, tiny=1_000, small=2_000, paper=10_000)  # None: no pictures
+
+  # The results of the paper at 60k, and its ablation of lambda, are of step 90,000.
+  c.classifier = trained(preset, steps=pick(preset, tiny=600, small=5_000, paper=150_000))
+  c.classifier.name = 'classifier'  # what `zsi.load` and notes call it
+  c.classifier.batch = pick(preset, tiny=None, paper=64)  # published: one GPU, where U-Nets had two
+  c.classifier.lr = pick(preset, tiny=1e-3, paper=3e-4)
+  c.classifier.ema = placeholder(float)  # none, as published
+  c.classifier.net = encoder(preset)
+  c.classifier.crop = placeholder(float)  # None: as data.crop
+
+  c.mesh = ConfigDict()
+  c.mesh.fsdp = 1  # devices that share one copy of the parameters; the others have copies
+  c.mesh.rules = ()  # (regex of a parameter's path, replicate or largest), before the default
+
+  c.log = ConfigDict()
+  c.log.wandb = placeholder(str)  # a project of Weights & Biases
+
+  c.sample = ConfigDict()
+  c.sample.name = 'guided'  # the folder in samples/
+  c.sample.n = pick(preset, tiny=256, small=1_000, paper=10_000)
+  c.sample.unguided = pick(preset, tiny=256, small=1_000, paper=10_000)  # images beside, if any
+  c.sample.batch = pick(preset, tiny=32, small=64, gpu=256, paper=64)  # of a device at a time
+  c.sample.per_file = pick(preset, tiny=64, small=128, gpu=1024, paper=1024)
+  c.sample.steps = pick(preset, tiny=100, small=250)
+  c.sample.solver = ConfigDict({'kind': 'ancestral'})  # ddim, dpm++, heun
+  c.sample.weights = (30.0, 30.0)  # lambda of each class; a row for each classifier; None: unguided
+  # The text asks the classifier at the posterior mean ('mean'), the code at x_t.
+  c.sample.at = 'xt'  # mean, x0
+  c.sample.denoiser = placeholder(str)  # None: this workdir's; a workdir or a weights file
+  c.sample.classifiers = ()  # none: this workdir's; workdirs or weights files
+  return c
+
+
+def trained(preset: str, steps: int) -> ConfigDict:
+  """What both networks are trained with; as published without warm-up, decay, clipping."""
+  c = ConfigDict()
+  c.batch = placeholder(int)  # over all devices; None: data.batch
+  c.steps = steps
+  c.warmup = 0  # steps of a rising rate
+  c.decay = 'constant'  # linear, cosine: to 0 at the last step
+  c.weight_decay = 0.0
+  c.clip = placeholder(float)  # of the norm of the gradient
+  c.accumulate = 1  # parts of a batch, one after the other, for want of memory
+  c.log_every = pick(preset, tiny=50, small=100)
+  c.save_every = pick(preset, tiny=500, small=1_000, paper=10_000)
+  c.keep = 3  # newest checkpoints, beside the best
+  return c
+
+
+def unet(preset: str) -> ConfigDict:
+  c = ConfigDict({'kind': 'unet'})  # dit
+  c.width = pick(preset, tiny=16, small=32, gpu=64, paper=128)
+  c.mults = pick(preset, tiny=(1, 2, 2), gpu=(1, 2, 2, 2), paper=(1, 2, 3, 4))
+  c.blocks = pick(preset, tiny=1, gpu=2, paper=3)
+  # Downsampling factors. The text has attention at 32, 16, 8 pixels, which is (2, 4, 8); the
+  # configs of the code have 16 and 8.
+  c.attend = pick(preset, tiny=(4,), gpu=(4, 8))
+  c.heads = pick(preset, tiny=2, gpu=4)
+  c.dtype = pick(preset, tiny='float32', gpu='bfloat16')  # published: float16 and loss scaling
+  return c
+
+
+def encoder(preset: str) -> ConfigDict:
+  c = ConfigDict({'kind': 'encoder'})
+  c.width = pick(preset, tiny=16, small=32, gpu=64, paper=128)
+  c.mults = pick(preset, tiny=(1, 2, 2), gpu=(1, 2, 2, 2), paper=(1, 2, 3, 4))
+  c.blocks = pick(preset, tiny=1, paper=2)
+  c.attend = pick(preset, tiny=(4,), gpu=(4, 8), paper=(2, 4, 8))
+  c.head_width = pick(preset, tiny=8, small=16, gpu=32, paper=64)
+  c.classes = placeholder(int)  # None: one for each label; the published head has 1000
+  c.dtype = 'float32'  # as published
   return c
 
 
@@ -57,4 +143,28 @@ def faces(preset: str, *attributes: str, delta: float = 0.1) -> ConfigDict:
   c.data.keep = attributes
   c.split = dict(kind='within', attributes=attributes, delta=delta)
   c.support = dict(kind='extremes', attributes=attributes, delta=c.split.get_ref('delta'))
+  c.classifier.name = '_'.join(attributes)
+  c.sample.weights = (30.0,) * 2 ** len(attributes)
   return c
+
+
+def celeba(preset: str, list: str, *labels: str) -> ConfigDict:
+  """CelebA by an index list of the published code, labelled by one attribute or two."""
+  c = get_config(preset)
+  c.data.source = 'celeba'
+  c.data.options = dict(root='celeba', split='train', attributes=labels)
+  c.data.options.size = pick(preset, tiny=32, gpu=64)
+  c.data.flip = True  # as published: a mirrored face has the same labels
+  c.split = dict(kind='list', list=list, label=labels if len(labels) > 1 else labels[0])
+  c.support = dict(kind='listed')  # of a photograph no truth is known
+  c.classifier.name = '_'.join(labels).lower()
+  c.classifier.crop = 0.8  # the published classifiers saw random windows, their U-Nets did not
+  c.sample.weights = (30.0,) * 2 ** len(labels)
+  return c
+
+
+def posed(c: ConfigDict, preset: str) -> None:
+  """What Miele says of heads that turn."""
+  c.denoiser.steps = pick(preset, tiny=2_000, small=20_000, paper=150_000)  # §7.2 has 100,000
+  c.classifier.name = 'side'
+  c.sample.weights = (45.0, 45.0)  # A; B has 20, C has 15, 20, 30 and 45

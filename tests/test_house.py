@@ -32,10 +32,11 @@ MAY_IMPORT = {
   'evaluate': {'core', 'nets', 'io'},
   'report': {'io'},
   'build': L0 | L1,
-  'stages': L0 | L1 | {'', 'build'},
-  'doctor': {'', 'data'},  # looks at the machine, and at which data sets lie on it
+  'distributed': set(),
+  'stages': L0 | L1 | {'', 'build', 'distributed'},
+  'doctor': {'', 'data', 'distributed'},  # looks at the machine, and at what lies on it
   '__init__': {'core', 'nets', 'build', 'report'},
-  'main': L0 | L1 | {'', 'build', 'stages', 'doctor'},
+  'main': L0 | L1 | {'', 'build', 'stages', 'distributed', 'doctor'},
   '__main__': {'main'},
 }
 # Every loop of the compiled code, and why it is not a second loop over timesteps.
@@ -45,6 +46,7 @@ LOOPS = {
   'core/losses.py': 'writes a batch into the loss history of importance sampling',
   'core/merge.py': 'projected gradient of a merge, within one row',
   'nets/spectral.py': 'power iteration of spectral norm',
+  'train/step.py': 'gradient accumulation: the parts of one batch',
 }
 DISTRIBUTIONS = {  # imported name: distribution, where they differ
   'PIL': 'pillow',

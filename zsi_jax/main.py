@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import sys
 from typing import Any
 
 from zsi_jax.build.words import pair
+from zsi_jax.stages import STAGES
+from zsi_jax.stages.ending import STATUSES, ended
 
 EXAMPLES = """examples:
   zsi doctor                                     what this machine has, and what it lacks
-  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --stage=prepare
+  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles            what is not done yet
+  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --check    looks closely, too
+  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --stage=sample -- \\
+      sample.name=left sample.weights="(60., 15.)"                      other images, beside
   zsi run configs/zsi/smile.py:small --workdir=runs/smile -- data.root=data split.delta=.1
   zsi convert ema.pt unet.safetensors heads=4 size=64 schedule=cosine T=4000
 """
@@ -27,14 +31,17 @@ TAKE_PAIRS = 'run', 'convert'
 
 
 def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-  form: Any = {'epilog': EXAMPLES, 'formatter_class': argparse.RawDescriptionHelpFormatter}
+  form: Any = {
+    'epilog': EXAMPLES + STATUSES,
+    'formatter_class': argparse.RawDescriptionHelpFormatter,
+  }
   parser = argparse.ArgumentParser('zsi', description='Zero-shot interpolation in JAX.', **form)
   parser.add_argument('--debug', action='store_true', help='tracebacks too, as ZSI_DEBUG=1 does')
   verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
   add = {n: verbs.add_parser(n, help=h, description=h, **form) for n, (_, h) in VERBS.items()}
   add['run'].add_argument('config', metavar='CONFIG', help='FILE.py:tiny, :small, :gpu or :paper')
   add['run'].add_argument('--workdir', required=True, help='what a run writes and goes on from')
-  add['run'].add_argument('--stage', choices=('all', 'prepare'), default='all')
+  add['run'].add_argument('--stage', choices=('all', *STAGES), default='all')
   add['run'].add_argument('--check', action='store_true', help='read all bytes that are there')
   add['convert'].add_argument('src', metavar='SRC', help='a .pt or .safetensors file')
   add['convert'].add_argument('dst', metavar='DST', help='the .safetensors file to write')
@@ -59,11 +66,5 @@ def cli(argv: list[str] | None = None) -> int:
     room, function = target.split(':')
     result = getattr(importlib.import_module(room), function)(**args, **options)
     return result if isinstance(result, int) else print(result) or 0
-  except (ValueError, OSError) as error:
-    if debug:
-      raise
-    print(f'zsi: error: {error}', file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print('zsi: stopped; what was finished stays', file=sys.stderr)
-    return 130
+  except (Exception, KeyboardInterrupt) as error:
+    return ended(error, debug)

@@ -1,8 +1,10 @@
 """White circles left and right; what lies between was never seen (Deschenaux et al. §5.5).
 
-  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --stage=prepare
+  zsi run configs/zsi/circles.py:tiny --workdir=runs/circles
 
-1,200 records at :paper, the published set pixel for pixel, in 1 s on a core; 224 at :tiny.
+1,200 records at :paper, the published set pixel for pixel; 224 at :tiny.
+MEASURED
+The paper: 78 ± 8.7 % of the guided samples have one circle, in the middle, over ten classifiers.
 """
 
 from __future__ import annotations
@@ -16,10 +18,20 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c = base.get_config(preset)
   c.data.source = 'circles'
   c.data.options = dict(size=base.pick(preset, tiny=32, gpu=64), radius=2, epsilon=0.2)
-  c.data.flip = False  # a mirrored circle is of the other class
+  # A mirrored circle is of the other class. The published denoiser was trained with flips.
+  c.data.flip = False
   c.data.keep = ('z',)
 
   # The whole set is extreme: z = (x + 1/2) / size lies in [0, epsilon] or [1 - epsilon, 1].
   c.split = dict(kind='all', label='label')
   c.support = dict(kind='extremes', attributes=('z',), delta=0.2)
+
+  c.denoiser.steps = base.pick(preset, tiny=2_000, small=10_000, gpu=30_000)
+  c.denoiser.save_every = base.pick(preset, tiny=500, small=1_000, paper=5_000)
+  c.classifier.name = 'side'
+  c.classifier.steps = base.pick(preset, tiny=600, small=3_000)
+  c.classifier.net.width = base.pick(preset, tiny=16, small=32, gpu=64)
+  c.classifier.net.attend = base.pick(preset, tiny=(4,), gpu=(8,))
+  c.sample.n = c.sample.unguided = base.pick(preset, tiny=256, small=1_000)
+  c.sample.steps = base.pick(preset, tiny=100, gpu=64)
   return c

@@ -1,6 +1,6 @@
 """Coloured discs, rose and left or orange and right (Miele §7.5): is one disc between?
 
-  zsi run configs/zsi/discs.py:tiny --workdir=runs/discs --stage=prepare
+  zsi run configs/zsi/discs.py:tiny --workdir=runs/discs
 
 The 15,000 of the report at :gpu and :paper in 8 s on one core; 1,500 at :tiny in 1 s.
 """
@@ -22,4 +22,5 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
 
   c.split = dict(kind='all', label='label')
   c.support = dict(kind='extremes', attributes=('z',), delta=0.25)  # x: mean .2, jitter .05
+  c.classifier.name = 'side'
   return c

@@ -1,6 +1,6 @@
 """Photographs of your own with a score for each: the k lowest and the k highest.
 
-  zsi run configs/zsi/folder.py:small --workdir=runs/folder --stage=prepare -- \
+  zsi run configs/zsi/folder.py:small --workdir=runs/folder -- \
     data.options.root=faces split.scores=faces.csv split.k=500
 
 The sheet has a column `file`, relative to the folder, and a column `score` in [0, 1]. Both are
@@ -26,4 +26,5 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
   c.split = dict(kind='top_k', k=base.pick(preset, tiny=50, small=500), scores='faces.csv')
   c.support = dict(kind='listed')  # a judge's score, not the truth
+  c.classifier.name = 'score'
   return c

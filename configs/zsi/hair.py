@@ -1,6 +1,6 @@
 """Portraits with black hair and with blond; brown was never seen (Deschenaux et al. §5).
 
-  zsi run configs/zsi/hair.py:tiny --workdir=runs/hair --stage=prepare
+  zsi run configs/zsi/hair.py:tiny --workdir=runs/hair
 
 Draws 1,500 | 15,000 | 60,000 | 300,000 faces in 12 s | 2 min | 8 min | 40 min on one core, which
 `data.workers=n` divides by n; 2 GB at :paper. hair and smile_hair share them.

@@ -1,6 +1,6 @@
 """Photographs turned left and right; the frontal face was never seen (Miele §7.2 to 7.4).
 
-  zsi run configs/zsi/lfr.py:paper --workdir=runs/lfr_a --stage=prepare
+  zsi run configs/zsi/lfr.py:paper --workdir=runs/lfr_a
   zsi run configs/zsi/lfr.py:paper --workdir=runs/lfr_b -- split.kind=yaw_b support.kind=split_b
   zsi run configs/zsi/lfr.py:paper --workdir=runs/lfr_c -- split.kind=yaw_c support.kind=split_c
 
@@ -31,4 +31,5 @@ def get_config(preset: str = 'paper') -> ConfigDict:
   c.split = dict(kind='yaw_a', attribute='yaw', extreme=30.0, dropped=0.2, dropping='mildest')
   # Checked on the estimate: of a photograph no truth is known.
   c.support = dict(kind='turned', attribute='yaw', extreme=c.split.get_ref('extreme'))
+  base.posed(c, preset)
   return c

@@ -1,6 +1,6 @@
 """Small and large objects; those of middling size were never seen (Deschenaux et al. App. K).
 
-  zsi run configs/zsi/sizes.py:tiny --workdir=runs/sizes --stage=prepare
+  zsi run configs/zsi/sizes.py:tiny --workdir=runs/sizes
 
 Draws 15,000 at :gpu and :paper in 20 s on one core; 1,500 at :tiny in 2 s.
 """
@@ -23,4 +23,5 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.split = dict(kind='tails', attributes=('size',), share=0.2)  # the paper's 20 %
   # By rank, so that the ends of the tails are near .2 and .8, not at them.
   c.support = dict(kind='extremes', attributes=('size',), delta=0.25)
+  c.classifier.name = 'size'
   return c

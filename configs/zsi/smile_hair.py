@@ -1,6 +1,6 @@
 """Two attributes at once: the four corners of smile and hair colour (Deschenaux et al. §5).
 
-  zsi run configs/zsi/smile_hair.py:tiny --workdir=runs/smile_hair --stage=prepare
+  zsi run configs/zsi/smile_hair.py:tiny --workdir=runs/smile_hair
 
 Draws 1,500 | 15,000 | 60,000 | 300,000 faces in 12 s | 2 min | 8 min | 40 min on one core, which
 `data.workers=n` divides by n; 2 GB at :paper. hair and smile_hair share them.

@@ -1,6 +1,6 @@
 """Portraits turned left and right; the frontal face was never seen (Miele §7.2 to 7.4).
 
-  zsi run configs/zsi/yaw.py:tiny --workdir=runs/yaw_a --stage=prepare
+  zsi run configs/zsi/yaw.py:tiny --workdir=runs/yaw_a
   zsi run configs/zsi/yaw.py:tiny --workdir=runs/yaw_b -- split.kind=yaw_b support.kind=split_b
   zsi run configs/zsi/yaw.py:tiny --workdir=runs/yaw_c -- split.kind=yaw_c support.kind=split_c
 
@@ -28,6 +28,7 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   # Degrees. The mildest fifth of each side is dropped: the report's text also says the outermost.
   c.split = dict(kind='yaw_a', attribute='yaw', extreme=30.0, dropped=0.2, dropping='mildest')
   c.support = dict(kind='turned', attribute='yaw', extreme=c.split.get_ref('extreme'))
+  base.posed(c, preset)
   return c
 
 

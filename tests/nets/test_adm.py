@@ -134,10 +134,16 @@ def test_rematerialised_blocks_have_the_same_gradient():
     tree = jax.jit(jax.grad(lambda v: (net.apply(v, x, t) ** 2).sum()))(variables)
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
-  once, again = grad(net), grad(net.clone(remat=True))
+  once, again = grad(net), grad(net.clone(remat='full'))
   np.testing.assert_allclose(once, again, atol=1e-5 * np.abs(once).max())
-  text = str(jax.make_jaxpr(lambda v: net.clone(remat=True).apply(v, x, t))(variables))
-  assert text.count('remat') >= 3  # two in the middle, one up
+  texts = {}
+  for name in ('full', 'dots_with_no_batch_dims_saveable'):
+    again = net.clone(remat=name)
+    texts[name] = str(jax.make_jaxpr(lambda v, net=again: net.apply(v, x, t))(variables))
+    assert texts[name].count('remat') >= 4  # three residual blocks and the attention between
+  assert 'policy=None' in texts['full'] and 'policy=None' not in texts[name]
+  with pytest.raises(ValueError, match="remat is None, 'full' or one of .*, not 'dots'"):
+    jax.eval_shape(net.clone(remat='dots').apply, variables, x, t)
 
 
 def test_every_derivative_that_guidance_takes():

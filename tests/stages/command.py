@@ -17,6 +17,9 @@ WORKDIR = '--workdir=runs/x'
 
 
 def start(*args, cwd, group=False, **env):
+  """The stage that is named, else prepare."""
+  if not any(arg.startswith('--stage') for arg in args):
+    args = '--stage=prepare', *args
   env = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'PATH': os.environ['PATH'], **env}
   command = [sys.executable, '-m', 'zsi_jax', 'run', *args]
   pipe = subprocess.PIPE
@@ -55,7 +58,9 @@ def refused(*args, said, cwd):
 
 
 def contents(folder):
-  paths = [p for p in Path(folder).rglob('*') if p.is_file() and not p.name.endswith('.lock')]
+  """Every file but locks, and logs, which tell of what was refused, too."""
+  paths = [p for p in Path(folder).rglob('*') if p.is_file() and p.suffix not in ('.lock', '.log')]
+  paths = [p for p in paths if p.name != '.lock']
   return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
 
 

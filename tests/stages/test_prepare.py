@@ -75,7 +75,7 @@ def test_circles_from_the_command_line(prepared):
 
 def test_a_second_call_changes_nothing(copy):
   before = contents(copy)
-  for more in ([], ['--check'], ['--stage=all', '--', 'data.root=data', 'data.workers=3']):
+  for more in ([], ['--check'], ['--stage=prepare', '--', 'data.root=data', 'data.workers=3']):
     out = fine(CIRCLES, WORKDIR, *more, cwd=copy)
     assert 'runs/x is done' in out and ('every byte' in out) == ('--check' in more)
   assert contents(copy) == before

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from zsi_jax.build import splits
-from zsi_jax.build.keys import ConfigError, cast, flat, near, override
-from zsi_jax.build.typed import arguments, fitted, optional
-from zsi_jax.data import limits
+from zsi_jax.build.keys import ConfigError, near
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.record import Source, table
@@ -24,21 +20,6 @@ from zsi_jax.data.subsets import Subset
 from zsi_jax.data.support import Support
 
 Maker = Callable[..., Source]
-KEYS: Mapping[str, Any] = {  # that every config has, and their types
-  'seed': int,
-  'check': bool,
-  'data.source': str,
-  'data.root': str | None,
-  'data.skip_corrupt': bool,
-  'data.batch': int,
-  'data.flip': bool,
-  'data.crop': float | None,
-  'data.keep': tuple[str, ...],
-  'data.workers': int,
-  'split.kind': str,
-  'support.kind': str,
-}
-KINDS = {'data.source': 'data.options', 'split.kind': 'split', 'support.kind': 'support'}
 
 
 def root(config: ConfigDict) -> Path:
@@ -125,101 +106,6 @@ def below(home: Path, name: str) -> Path:
   return path if path.exists() else home / path
 
 
-def complete(config: ConfigDict) -> None:
-  """Every key and every option of the source, the split and the support, of its type; no other."""
-  there = flat(config)
-  for key, hint in KEYS.items():
-    if key not in there:
-      raise ConfigError(f'it has no key {key}: let it start from base.get_config(preset)')
-    at, name = _place(config, key)
-    _put(at, name, cast(key, None, hint, at[name]), optional(hint))
-  limits.whole('seed', config.seed, 0, limits.SEEDS)
-  limits.whole('data.batch', config.data.batch, 1)
-  limits.whole('data.workers', config.data.workers, 0)
-  for key in KINDS:
-    _fill(config, key)
-
-
-def turn(config: ConfigDict, key: str, own: Container[str], said: Mapping[str, Any]) -> None:
-  """Another source, split or support, with its own options.
-
-  Of the options of before it keeps those that the config's file said (`own`), if it knows them as
-  the same type: a radius may be whole pixels, or a share.
-  """
-  at, name = _place(config, key)
-  if said[key] == at[name]:
-    return
-  override(config, key, said[key])
-  group = KINDS[key]
-  known, (above, last) = arguments(_make(config, key)), _place(config, group)
-  held = above[last]
-  for old in [f'{group}.{o}' for o in held if f'{group}.{o}' != key]:
-    option = old.rpartition('.')[2]
-    if old not in own or not _fits(said.get(old, held[option]), held[option], known.get(option)):
-      del held[option]  # one that stays may be a reference
-  for full, value in said.items():
-    start, _, option = full.rpartition('.')
-    if start == group and option not in held:
-      held[option] = value
-  complete(config)
-
-
-def _fits(value: Any, before: Any, argument: tuple[Any, Any] | None) -> bool:
-  """Whether the value, as the argument takes it, is of the type of the one before."""
-  try:
-    return argument is not None and type(fitted(value, argument[0])) is type(before)
-  except TypeError:
-    return False
-
-
-def _make(config: ConfigDict, key: str) -> Callable[..., Any]:
-  """What the source, the split or the support is made by."""
-  match key:
-    case 'data.source':
-      return maker(config.data.source, root(config))
-    case 'split.kind':
-      return splits.splitter(config.split.kind)
-  return splits.promiser(config.support.kind)
-
-
-def _place(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-  """The group that a key is in, and its last word."""
-  *path, last = key.split('.')
-  return functools.reduce(lambda c, part: c[part], path, config), last
-
-
-def _fill(config: ConfigDict, key: str) -> None:
-  """The group of a kind with each of its options, of the type of its annotation."""
-  group, kind = KINDS[key], flat(config)[key]
-  above, last = _place(config, group)
-  at = above[last]
-  known = {n: a for n, a in arguments(_make(config, key)).items() if n not in ('of', 'role')}
-  for name in at:
-    if name not in known and f'{group}.{name}' != key:
-      raise ConfigError(f'{group}.{name}: {kind!r} has no such option{near(name, known)}')
-  for name, (hint, default) in known.items():
-    absent = default is inspect.Parameter.empty
-    if name not in at and absent:
-      raise ConfigError(f'{group}.{name} is not said, and {kind!r} needs it')
-    value = at[name] if name in at else default
-    value = cast(f'{group}.{name}', None if absent else default, hint, value)
-    _put(at, name, value, optional(hint))
-
-
-def _put(at: ConfigDict, name: str, value: Any, free: bool) -> None:
-  """Holds the value, and None again where it is free to; a reference that fits stays one."""
-  kind = object if free else type(value)
-  if name in at and at.get_type(name) is kind:
-    if repr(at[name]) != repr(value):
-      at[name] = value
-    return
-  if name in at:
-    del at[name]
-  at[name] = placeholder(object) if free else value
-  if free:
-    at[name] = value
-
-
 def options(group: Mapping[str, Any]) -> dict[str, Any]:
   return {name: value for name, value in group.items() if name != 'kind'}
 
@@ -269,10 +155,11 @@ def pipeline(
   config: ConfigDict, stored: Source, role: str, subset: Subset, about: Sequence[str], **more: Any
 ) -> Pipeline:
   """Batches of the records of a role; `more`: process, epochs, shuffle, pad."""
-  d = config.data
+  d, own = config.data, config[role]
+  crop = own.get('crop')
   return Pipeline(
     stored,
-    batch=d.batch,
+    batch=batch(config, role),
     seed=config.seed,
     index=subset.index,
     label=None if (subset.label < 0).all() else subset.label,
@@ -280,7 +167,13 @@ def pipeline(
     keep=tuple(d.keep),
     support=support(config, role),
     flip=d.flip,
-    crop=d.crop,
+    crop=d.crop if crop is None else crop,
     workers=d.workers,
     **more,
   )
+
+
+def batch(config: ConfigDict, role: str) -> int:
+  """Examples of a step of this role, over all devices."""
+  own = config[role].batch
+  return int(config.data.batch if own is None else own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
@@ -90,10 +91,32 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   return [f'{k}: {said(a, k)} -> {said(b, k)}' for k in changed]
 
 
-def meaning(config: ConfigDict) -> dict[str, Any]:
-  """The plain config without what changes where and how, but not which, numbers are made."""
-  told = plain(config)
-  told.pop('check')
-  for key in ('root', 'workers'):
-    told['data'].pop(key)
+STAGES = 'prepare', 'denoiser', 'classifier', 'sample'
+NEVER = {  # what changes where, how fast and how long, but not which, numbers are made
+  *('check', 'mesh', 'log', 'data.root', 'data.workers'),
+  *(
+    f'{role}.{key}'
+    for role in ('denoiser', 'classifier')
+    for key in ('accumulate', 'log_every', 'save_every', 'keep', 'grid_every', 'net.remat')
+  ),
+}
+DATA = 'seed', 'data', 'split', 'support'
+
+
+def meaning(config: ConfigDict, stage: str = 'sample') -> dict[str, Any]:
+  """The plain config, without what changes no number that this stage makes.
+
+  A network that is trained for longer at a constant rate is the same one, later.
+  """
+  told, never = plain(config), set(NEVER)
+  for role in ('denoiser', 'classifier'):
+    if told[role]['decay'] == 'constant':
+      never.add(f'{role}.steps')
+  if stage != 'sample':
+    never |= {group for group in told if group not in DATA}
+  if stage in ('denoiser', 'classifier'):
+    never -= {stage, 'process'}
+  for key in sorted(never, key=lambda k: -k.count('.')):  # parts before the groups they are in
+    *path, last = key.split('.')
+    functools.reduce(lambda at, part: at[part], path, told).pop(last, None)
   return told

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from zsi_jax.build import checkpoints
 from zsi_jax.core import (
   Classifier,
   Denoiser,
@@ -39,6 +40,7 @@ SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
   'scaled_linear': scaled_linear,
 }
 STEPS = 250  # what the papers sample with
+SHIPPED = Path(__file__).parents[1] / 'weights'  # a folder for each model that comes with us
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -72,6 +74,7 @@ def network(found: Mapping[str, Any]) -> Any:
   module = NETS[found['net']]
   fields = {f.name for f in dataclasses.fields(module)} - {'parent', 'name'}
   given = {k: v for k, v in found.items() if k in fields}
+  given |= {'dtype': jnp.dtype(given['dtype'])} if 'dtype' in given else {}
   match found.get('spectral'):
     case 'peer':
       given['spectral'] = Spectral.peer(found.get('lipschitz', 0.5))
@@ -115,7 +118,13 @@ def shapes(found: Mapping[str, Any]) -> Any:
 
 
 def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options: Any) -> str:
-  """Weights from PyTorch to safetensors that know their network; what its header says, to read."""
+  """Weights from PyTorch, or a network of a workdir, to safetensors that know their network.
+
+  Returns what their header says, to read.
+  """
+  src = Path(src).expanduser()
+  if src.is_dir():
+    return exported(src, Path(dst), force, **options)
   if taken := {'check', 'file', 'header', 'arrays'} & set(options):
     raise WeightsError(f'{taken.pop()!r} is no option: heads, T, schedule, size, classes, ... are')
   told = conversion.convert(src, dst, force=force, check=abstract, **options)
@@ -127,33 +136,69 @@ def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options:
   return '\n'.join([*lines, *(f'  note: {note}' for note in told['notes'])])
 
 
+def exported(src: Path, dst: Path, force: bool, dtype: str | None = None) -> str:
+  """The newest checkpoint of workdir/<role> as weights with published names; `dtype` narrows."""
+  found_here = checkpoints.roles(src)
+  if len(found_here) != 1:
+    roles = ' and '.join(f.name for f in found_here) or 'no checkpoints'
+    raise WeightsError(f'{src}: it has {roles}; name one network, such as {src / "denoiser"}')
+  conversion.writable(src, dst, force)
+  _, found, variables = checkpoints.read(found_here[0])
+  told, source = found.pop('trained'), found.pop('source')
+  header = {key: told[key] for key in ('kind', 'name', 'architecture', 'process', 'config')}
+  header |= {'assumed': [], 'notes': [], 'source': source, 'stamp': told['stamp']}
+  weights.write(dst, weights.empty(checkpoints.arrays(variables, dtype)), header)
+  return f'{dst}: {told["kind"]} {told["name"]}, step {source["step"]}, {dst.stat().st_size} bytes'
+
+
 def load(
   *paths: str | Path, steps: int | None = None, null: int | None = None, **options: Any
 ) -> Model:
-  """A denoiser and any number of classifiers from weights files, or from a folder of them.
+  """A denoiser and any number of classifiers: weights files, a folder of them, or a workdir.
 
-  A classifier is called by the name of its file. `options` (heads, T, schedule, classes, size, ...)
+  `load('circles32')` is a model that is shipped. A classifier is called by the name of its file, or
+  as its config says. `options` (heads, T, schedule, classes, size, ...)
   say what a PyTorch file cannot, or change what may be changed (dtype); each goes to the files that
   know it. `null` is the label row of "no condition".
   """
-  files = [file for path in paths for file in listed(Path(path).expanduser())]
-  if not files:
+  if not paths:
     raise ValueError("load needs a weights file: zsi.load('unet.safetensors', 'smile.safetensors')")
-  parts: dict[str, Any] = {}
-  unknown = set(options)
-  for file in files:
-    found, variables, used = read(file, options)
-    unknown -= used
-    name = 'denoiser' if found['net'] != 'encoder' else file.stem
-    if name in parts:
-      raise WeightsError(
-        f'{file}: there is a {name} already, from {parts[name][2]}; load one at a time'
-      )
-    parts[name] = found, variables, file
+  return assemble(parts(paths, options), steps, null)
+
+
+Part = tuple[dict[str, Any], Any, Path]  # architecture, variables, where they lie
+
+
+def parts(paths: Sequence[str | Path], options: Mapping[str, Any]) -> dict[str, Part]:
+  """The networks of files, folders of files, workdirs and shipped models, by name."""
+  found: dict[str, Part] = {}
+  unknown, files = set(options), []
+  for place in map(place_of, paths):
+    for file in checkpoints.roles(place) or listed(place):
+      files.append(file)
+      if file.is_dir():
+        name, architecture, variables = checkpoints.read(file)
+      else:
+        architecture, variables, used = read(file, options)
+        unknown -= used
+        name = 'denoiser' if architecture['net'] != 'encoder' else file.stem
+      if name in found:
+        raise WeightsError(
+          f'{file}: there is a {name} already, from {found[name][2]}; load one at a time'
+        )
+      found[name] = architecture, variables, file
   if unknown:
     names = [file.name for file in files]
     raise ValueError(f'no file of {names} knows the option {sorted(unknown)[0]!r}')
-  return assemble(parts, steps, null)
+  return found
+
+
+def place_of(path: str | Path) -> Path:
+  """The path, or the folder of a model that is shipped under this name."""
+  place = Path(path).expanduser()
+  if not place.exists() and not place.suffix and (SHIPPED / str(path)).is_dir():
+    return SHIPPED / str(path)
+  return place
 
 
 def assemble(parts: Mapping[str, Any], steps: int | None, null: int | None) -> Model:
@@ -170,14 +215,25 @@ def assemble(parts: Mapping[str, Any], steps: int | None, null: int | None) -> M
       labels = own.get('labels') or 0
       if null is not None and not 0 <= null < labels:
         raise WeightsError(f'{other} has {labels} label rows: null={null} is none of them')
-      variance = 'learned' if own['out'] == 2 * side(own)[2] else 'small'
-      denoiser = Denoiser(variables, network(own), null, variance=variance)
+      guessed = 'learned' if own['out'] == 2 * side(own)[2] else 'small'
+      denoiser = Denoiser(
+        variables,
+        network(own),
+        own.get('null') if null is None else null,
+        predicts=own.get('predicts', 'eps'),
+        variance=own.get('variance', guessed),
+      )
     else:
       net = network(own)
       classifiers[name] = Classifier(variables, np.zeros(net.classes), net, name=name)
   schedule, T = chain(found)
   process = Process.make(betas(schedule, T), min(STEPS, T) if steps is None else steps)
-  config = {name: {**own, 'file': other.name} for name, (own, _, other) in parts.items()}
+  config = {
+    name: {'source': {'sha256': weights.sha256(other)}, **own, 'file': other.name}
+    if other.is_file()
+    else {**own, 'file': other.name}
+    for name, (own, _, other) in parts.items()
+  }
   return Model(denoiser, classifiers, process, side(found), config)
 
 
@@ -201,6 +257,8 @@ def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, s
   if guessed and header is None:  # whoever wrote a header was told
     said = ', '.join(f'{k}={found[k]!r}' for k in guessed)
     warnings.warn(f'{file.name} does not tell {said}: assumed; say so, or otherwise', stacklevel=3)
+  said = (header or {}).get('architecture', {})
+  found |= {k: said[k] for k in ('predicts', 'variance', 'null') if k in said}
   variables = fit(found, arrays, file)
   variables.pop('constants', None)
   return found | {'dtype': dtype}, jax.tree.map(jnp.asarray, variables), fields | set(known)
@@ -225,7 +283,8 @@ def listed(path: Path) -> list[Path]:
   files = sorted(path.glob('*.safetensors'))
   if not files:
     raise WeightsError(
-      f'{path}: no *.safetensors here; zsi convert SRC DST makes them from PyTorch files'
+      f'{path}: no *.safetensors here, nor checkpoints; zsi convert SRC DST makes them of '
+      'PyTorch files, zsi run trains them'
     )
   return files
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import weakref
@@ -14,31 +15,37 @@ from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Batches
 
 NARROW = {np.dtype(np.int64): np.int32, np.dtype(np.float64): np.float32}  # what jax computes in
+Axis = str | tuple[str, ...]
 Ready = queue.Queue[tuple[str, Any, Any]]  # ('batch' | 'end' | 'error', what, position after it)
 
 
-def on_mesh(batches: Batches, mesh: Any, axis: str = 'data', ahead: int = 2) -> OnMesh:
-  """The batches as global jax arrays, rows over `axis`; a thread keeps `ahead` of them ready."""
+def on_mesh(batches: Batches, mesh: Any, axis: Axis = 'data', ahead: int = 2) -> OnMesh:
+  """The batches as global jax arrays, rows over `axis`, one of the mesh's or several of them.
+
+  A thread keeps `ahead` of them ready.
+  """
   return OnMesh(batches, mesh, axis, ahead)
 
 
 class OnMesh:
   """`position` is that after the last batch which `next` gave, not of what lies ready."""
 
-  def __init__(self, batches: Batches, mesh: Any, axis: str, ahead: int) -> None:
+  def __init__(self, batches: Batches, mesh: Any, axis: Axis, ahead: int) -> None:
     from jax.sharding import NamedSharding, PartitionSpec
 
     rows, (p, n) = batches.pipeline.batch, batches.pipeline.process
-    if axis not in mesh.shape:
-      raise DataError(f'the mesh has the axes {tuple(mesh.shape)}, none is {axis!r}.')
+    axes = (axis,) if isinstance(axis, str) else tuple(axis)
+    if unknown := [name for name in axes if name not in mesh.shape]:
+      raise DataError(f'the mesh has the axes {tuple(mesh.shape)}, none is {unknown[0]!r}.')
     if ahead < 1:
       raise DataError(f'ahead = {ahead}: one batch is the least.')
-    if rows % mesh.shape[axis]:
+    over = math.prod(mesh.shape[name] for name in axes)
+    if rows % over:
       raise DataError(
-        f'a batch of {rows} cannot be split over the {mesh.shape[axis]} devices of the axis '
-        f'{axis!r}; take a multiple.'
+        f'a batch of {rows} cannot be split over the {over} devices of {", ".join(axes)}; take a '
+        'multiple.'
       )
-    sharding = NamedSharding(mesh, PartitionSpec(axis))
+    sharding = NamedSharding(mesh, PartitionSpec(axes))
     _check_rows(sharding, rows, p, n)
     self.position = batches.position
     self._ready: Ready = queue.Queue(ahead)

@@ -32,7 +32,7 @@ def convert(
   variables of the real network, which the file must fill.
   """
   src, dst = Path(src), Path(dst)
-  _writable(src, dst, force)
+  writable(src, dst, force)
   arrays, facts = weights.read(src, part)
   if classes is not None:
     arrays = weights.slice_head(arrays, classes, file=src)
@@ -55,7 +55,7 @@ def convert(
   return metadata
 
 
-def _writable(src: Path, dst: Path, force: bool) -> None:
+def writable(src: Path, dst: Path, force: bool) -> None:
   if dst.suffix != '.safetensors':
     raise WeightsError(
       f'{dst}: safetensors are written; name it {dst.with_suffix(".safetensors").name}.'

@@ -30,7 +30,7 @@ class Encoder(nn.Module):
   classes: int = 1000
   dropout: float = 0.0
   spectral: Spectral | None = None
-  remat: bool = False
+  remat: str | None = None  # what blocks compute again: None, 'full' or a checkpoint policy
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact

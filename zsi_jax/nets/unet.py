@@ -27,6 +27,16 @@ from zsi_jax.nets.blocks import (
 from zsi_jax.nets.spectral import Spectral
 
 Array = jax.Array
+POLICIES = 'dots_saveable', 'dots_with_no_batch_dims_saveable'  # 'full' saves nothing
+
+
+def remat(block: Callable, name: str | None) -> Callable:
+  """The block, with what its backward pass makes again: nothing, 'full', or by policy."""
+  if name is None:
+    return block
+  if name != 'full' and name not in POLICIES:
+    raise ValueError(f"remat is None, 'full' or one of {POLICIES}, not {name!r}")
+  return nn.remat(block, policy=getattr(jax.checkpoint_policies, name, None))
 
 
 class Parts(NamedTuple):
@@ -42,13 +52,13 @@ class Parts(NamedTuple):
     return cls(
       conv=partial(Conv, **share),
       res=partial(
-        nn.remat(ResBlock) if net.remat else ResBlock,
+        remat(ResBlock, net.remat),
         scale_shift=net.scale_shift,
         dropout=net.dropout,
         **share,
       ),
       attention=partial(
-        Attention,
+        remat(Attention, net.remat),
         heads=net.heads,
         head_width=net.head_width,
         new_order=net.new_order,
@@ -102,7 +112,7 @@ class UNet(nn.Module):
   labels: int | None = None  # rows of label_emb: K + 1 where the last is "no condition"
   dropout: float = 0.0
   spectral: Spectral | None = None
-  remat: bool = False
+  remat: str | None = None  # what blocks compute again: None, 'full' or a checkpoint policy
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact

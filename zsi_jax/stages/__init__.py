@@ -1,1 +1,8 @@
 """Stages: each takes a config and a workdir, and leaves files there."""
+
+STAGES = {  # room:function, in the order in which they build on each other
+  'prepare': 'zsi_jax.stages.prepare:prepare',
+  'denoiser': 'zsi_jax.stages.training:denoiser',
+  'classifier': 'zsi_jax.stages.training:classifier',
+  'sample': 'zsi_jax.stages.sample:sample',
+}

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from zsi_jax.build import data
+from zsi_jax.build.complete import KINDS, complete, turn
 from zsi_jax.build.keys import ConfigError, flat, override, plain
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -28,11 +28,11 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
   path = Path(head + '.py' if preset_said else spec).expanduser()
   config, own = called(path, preset if preset_said else None)
   said = overrides or {}
-  for key in [k for k in data.KINDS if k in said]:  # with the options that they bring
-    data.turn(config, key, own, said)
+  for key in [k for k in KINDS if k in said]:  # with the options that they bring
+    turn(config, key, own, said)
   for key in said:
     override(config, key, said[key])
-  data.complete(config)
+  complete(config)
   return config.lock()
 
 
@@ -56,7 +56,7 @@ def called(path: Path, preset: str | None) -> tuple[ConfigDict, set[str]]:
     raise ConfigError(f'{path}: get_config returns a {type(config).__name__}, not a ConfigDict')
   with blamed(path, 'it is no whole config'):
     own = set(flat(config))
-    data.complete(config.unlock())
+    complete(config.unlock())
     plain(config)
   return config, own
 

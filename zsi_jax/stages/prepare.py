@@ -29,6 +29,7 @@ from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.record import Source, digest
 from zsi_jax.data.subsets import Subset
 from zsi_jax.io.images import grid
+from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import stamp
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.ahead import Ahead
@@ -54,7 +55,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
       whole = all(_intact(workdir, role) for role in told['roles'].values())
       if there is not None and whole and (workdir / PICTURE).is_file():
         how = 'every byte checked' if config.check else 'sizes checked'
-        print(f'prepare: {workdir} is done ({summary(told)}; {how})')
+        logger.info('prepare: %s is done (%s; %s)', workdir, summary(told), how)
         return
     if there is None:
       there = written(config, workdir, told)
@@ -63,12 +64,13 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
     stored, dataset = there
     files, made = splits(config, stored)
     picture = drawn(stored, _subset(files['denoiser']))
-    told = {'config': meaning(config), 'dataset': dataset, **made, 'stamp': _stamp(config)}
+    told = {'config': meaning(config, 'prepare'), 'dataset': dataset, **made}
+    told['stamp'] = _stamp(config)
     for role in ROLES:
       work.write(workdir / told['roles'][role]['file'], files[role])
     work.write(workdir / PICTURE, picture)
     work.write(workdir / TOLD, (json.dumps(told, indent=1) + '\n').encode())
-    print(f'prepare: {workdir} has {summary(told)}; see {workdir / PICTURE}')
+    logger.info('prepare: %s has %s; see %s', workdir, summary(told), workdir / PICTURE)
 
 
 def pipeline(config: ConfigDict, workdir: Path, role: str, **more: Any) -> Pipeline:
@@ -146,7 +148,7 @@ def written(
     try:
       shards.need()
     except DataError as error:
-      print(f'prepare: {error}')
+      logger.info('prepare: %s', error)
       path = root / name / f'{own}.npz'
       _write_npz(source, path, config.data.skip_corrupt)
     else:
@@ -273,4 +275,4 @@ def _subset(file: bytes) -> Subset:
 
 
 def _stamp(config: ConfigDict) -> dict[str, Any]:
-  return stamp(meaning(config), seeds=config.seed, device=False)
+  return stamp(meaning(config, 'prepare'), seeds=config.seed, device=False)

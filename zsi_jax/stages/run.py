@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
-from zsi_jax.stages.config import load
-from zsi_jax.stages.prepare import prepare
+from ml_collections import ConfigDict
 
-STAGES = {'prepare': prepare}  # in the order in which they build on each other
+from zsi_jax import distributed
+from zsi_jax.build.keys import ConfigError, meaning
+from zsi_jax.build.splits import seal
+from zsi_jax.io import log
+from zsi_jax.io.log import logger
+from zsi_jax.io.stamp import digest
+from zsi_jax.stages import STAGES, cache
+from zsi_jax.stages.config import load
+
+FULL = 'RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory'
+LOWER = {  # what takes the memory of a stage
+  'prepare': ('data.workers',),
+  'denoiser': ('denoiser.batch', 'data.batch'),
+  'classifier': ('classifier.batch', 'data.batch'),
+  'sample': ('sample.batch',),
+}
+SEEN = 60.0  # seconds in which a shared disk shows to all what one has written
 
 
 def run(
@@ -16,6 +35,62 @@ def run(
 ) -> int:
   """The stage, or all of them; each does what is not done yet. `overrides` are keys with dots."""
   told = load(config, overrides | ({'check': True} if check else {}))
-  for name in STAGES if stage == 'all' else (stage,):
-    STAGES[name](told, Path(workdir).expanduser())
+  folder, names = Path(workdir).expanduser(), list(STAGES) if stage == 'all' else [stage]
+  p, n = distributed.join()
+  try:
+    (folder / 'log').mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f'{folder}: cannot be written ({error.strerror}); choose another') from None
+  with log.opened(folder / 'log', p):
+    logger.debug('process %d of %d: %s of %s, %s', p, n, stage, config, overrides)
+    for name in names:
+      if name != 'prepare':
+        cache.start()
+      one(name, told, folder)
+    distributed.barrier('the end')
   return 0
+
+
+def one(name: str, config: ConfigDict, workdir: Path) -> None:
+  """One stage; an error that leaves it says where it was."""
+  try:
+    room, function = STAGES[name].split(':')
+    work = getattr(importlib.import_module(room), function)
+    if name == 'prepare':
+      distributed.alone(lambda: work(config, workdir), name)
+      together(workdir / 'prepare.json')
+    else:
+      work(config, workdir)
+  except Exception as error:
+    error.add_note(f'in the stage {name}, config {digest(meaning(config))}, {workdir}')
+    if why := known(name, config, error):
+      raise ConfigError(why) from error
+    raise
+
+
+def together(path: Path) -> None:
+  """A ConfigError unless every process sees the file that process 0 wrote."""
+  until = time.monotonic() + SEEN
+  while not path.is_file() and time.monotonic() < until and not distributed.leader():
+    time.sleep(1)
+  seals = distributed.gathered(path.is_file() and seal(path)['sha256'], 'what prepare wrote')
+  if blind := [p for p, told in enumerate(seals) if told != seals[0]]:
+    raise ConfigError(
+      f'{path}: processes {blind} do not see what process 0 wrote: all need one --workdir, on a '
+      'disk that they share'
+    )
+
+
+def known(name: str, config: ConfigDict, error: Exception) -> str | None:
+  """One line for what runs out, or is not there, at run time."""
+  first = (str(error).strip().splitlines() or [''])[0][:200]
+  if isinstance(error, MemoryError) or (
+    isinstance(error, RuntimeError) and any(word in str(error) for word in FULL)
+  ):
+    values = {key: functools.reduce(getattr, key.split('.'), config) for key in LOWER[name]}
+    key, value = next((k, v) for k, v in values.items() if v is not None)
+    return f'{name}: out of memory with {key} = {value} ({first or "MemoryError"}): lower {key}'
+  if isinstance(error, RuntimeError) and first.startswith('Unable to initialize backend'):
+    asked = os.environ.get('JAX_PLATFORMS')
+    return f'{name}: {first}' + (f'; JAX_PLATFORMS={asked} is set' if asked else '')
+  return None

@@ -35,9 +35,11 @@ def write(path: Path, data: bytes) -> None:
     raise ConfigError(f'{path}: cannot be written ({error.strerror})') from None
 
 
-def agree(workdir: Path, told: Mapping[str, Any], config: ConfigDict) -> None:
-  """A ConfigError with the keys that differ, unless this workdir was made with this config."""
-  if changed := differences(told, meaning(config)):
+def agree(
+  workdir: Path, told: Mapping[str, Any], config: ConfigDict, stage: str = 'prepare'
+) -> None:
+  """A ConfigError with the keys that differ, unless this stage was made with this config."""
+  if changed := differences(told, meaning(config, stage)):
     raise ConfigError(
       f'{workdir} was made with another config: {"; ".join(changed)}. '
       'Take another --workdir, or the config that made this one'

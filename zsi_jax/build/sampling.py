@@ -1,0 +1,86 @@
+"""`sample` of a config: the solver, and the guidance of a model's classifiers."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from zsi_jax.build.keys import ConfigError, near
+from zsi_jax.build.models import Model
+from zsi_jax.core import DDIM, Ancestral, DPMSolverPP, Heun
+
+
+def solver_of(kind: str) -> Callable[..., Any]:
+  """What the options of a solver are the arguments of."""
+  match kind:
+    case 'ancestral':
+      return ancestral
+    case 'ddim':
+      return ddim
+    case 'dpm++':
+      return dpm
+    case 'heun':
+      return heun
+  kinds = 'ancestral', 'ddim', 'dpm++', 'heun'
+  raise ConfigError(f'sample.solver.kind: there is no solver {kind!r}{near(kind, kinds)}')
+
+
+def ancestral(*, inject: str = 'mean', clip: bool = True) -> Any:
+  return Ancestral(clip=clip, inject=inject)
+
+
+def ddim(*, eta: float = 0.0, inject: str = 'eps', clip: bool = True) -> Any:
+  return DDIM(eta, clip=clip, inject=inject)
+
+
+def dpm(*, clip: bool = True) -> Any:
+  return DPMSolverPP(clip=clip)
+
+
+def heun(*, clip: bool = True) -> Any:
+  return Heun(clip=clip)
+
+
+def solver(config: ConfigDict) -> Any:
+  own = config.sample.solver
+  try:
+    return solver_of(own.kind)(**{k: v for k, v in own.items() if k != 'kind'})
+  except ValueError as error:
+    raise ConfigError(f'sample.solver: {error}') from None
+
+
+def guidance(config: ConfigDict, model: Model) -> Any:
+  """Every classifier of the model pulling towards its row of sample.weights; None without."""
+  rows = weights(config)
+  if rows is None:
+    return None
+  classifiers = list(model.classifier.values())
+  if len(rows) != len(classifiers):
+    raise ConfigError(
+      f'sample.weights has {len(rows)} rows and there are {len(classifiers)} classifiers '
+      f'({", ".join(model.classifier)}): one row for each'
+    )
+  terms = []
+  for term, row in zip(classifiers, rows, strict=True):
+    if len(row) != term.net.classes:
+      raise ConfigError(
+        f'sample.weights: {tuple(row)} has {len(row)} numbers and the classifier {term.name!r} '
+        f'{term.net.classes} classes: one number for each'
+      )
+    try:
+      terms.append(term.replace(at=config.sample.at).towards(*row))
+    except ValueError as error:
+      raise ConfigError(f'sample: {error}') from None
+  return functools.reduce(operator.add, terms)
+
+
+def weights(config: ConfigDict) -> list[Sequence[float]] | None:
+  """A row of weights for each classifier."""
+  said = config.sample.weights
+  if said is None:
+    return None
+  return list(said) if said and isinstance(said[0], tuple | list) else [said]

@@ -1,0 +1,211 @@
+"""sample: images between the extremes, and beside them unguided ones of the same seeds.
+
+workdir/samples/<sample.name>/   sample.n images with sample.weights; stages/sampled.py says how
+workdir/samples/unguided/        sample.unguided images of the denoiser alone
+
+Image i has the key keys(seed, n)[i] and a fixed place in a micro-batch of a fixed size, and file f
+is drawn by process f % P: so any number of processes and devices writes the same files, and so does
+a run that was killed and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from zsi_jax import distributed
+from zsi_jax.build import sampling, trained
+from zsi_jax.build.keys import ConfigError, plain
+from zsi_jax.build.models import Model
+from zsi_jax.io.errors import Stopped
+from zsi_jax.io.log import bar, logger
+from zsi_jax.stages import redraw
+from zsi_jax.stages import workdir as work
+from zsi_jax.stages.drawing import Crew, Task, micro_batches
+from zsi_jax.stages.run import SEEN
+from zsi_jax.stages.sampled import PICTURE, Sampled
+from zsi_jax.train.stop import listening
+
+UNGUIDED = 'unguided'
+SAID_EVERY = 60  # s between two lines of the log
+
+
+def sample(config: ConfigDict, workdir: Path) -> None:
+  """All images, each once; what is there stays, and a finished set is only looked at."""
+  checked(config)
+  with contextlib.ExitStack() as stack:
+    distributed.alone(lambda: stack.enter_context(work.held(workdir)), 'sample')
+    stopped = stack.enter_context(listening())
+    for task in tasks(config, workdir):
+      one(task, config.check, stopped)
+
+
+def checked(config: ConfigDict) -> None:
+  """What is wrong with `sample` by itself."""
+  own = config.sample
+  if own.per_file % own.batch:
+    near = max(1, round(own.per_file / own.batch)) * own.batch
+    raise ConfigError(
+      f'sample.per_file = {own.per_file} is no multiple of sample.batch = {own.batch}: take {near}'
+    )
+  if Path(own.name).name != own.name or own.name[:1] in ('', '.'):
+    raise ConfigError(f'sample.name = {own.name!r} is no name of a folder in samples/')
+  if own.name == UNGUIDED and own.unguided:
+    raise ConfigError(
+      f'sample.name = {UNGUIDED!r} is the set of the sample.unguided = {own.unguided} images: '
+      'take another name, or sample.unguided=0'
+    )
+
+
+def tasks(config: ConfigDict, workdir: Path) -> Iterator[Task]:
+  """The set of this config, and the unguided one."""
+  model = trained.model(config, workdir)
+  sets = [(config.sample.name, config.sample.n, sampling.guidance(config, model))]
+  if config.sample.unguided:
+    sets.append((UNGUIDED, config.sample.unguided, None))
+  for name, n, guidance in sets:
+    advice = (
+      f'lower sample.weights, now {config.sample.weights}, or raise sample.steps'
+      if guidance is not None
+      else 'no guidance is in it: raise sample.steps, or train the denoiser at a lower rate'
+    )
+    source = depends(config, model, n, guided=guidance is not None)
+    yield Task(
+      Sampled(workdir / 'samples' / name, source, tuple(model.shape)),
+      (model.process, model.denoiser, guidance, sampling.solver(config)),
+      advice,
+    )
+
+
+def depends(config: ConfigDict, model: Model, n: int, guided: bool) -> dict[str, Any]:
+  """All that the images depend on, and how they lie in files; JSON."""
+  told, own = plain(config), ['batch', 'per_file', 'steps', 'solver']
+  own += ['weights', 'at'] if guided else []
+  parts = model.config if guided else {'denoiser': model.config['denoiser']}
+  source = {
+    'seed': told['seed'],
+    'process': {key: model.config['denoiser'][key] for key in ('schedule', 'T')},
+    'sample': {'n': n} | {key: told['sample'][key] for key in own},
+    'sources': {name: part['source'] for name, part in parts.items()},
+  }
+  as_read: dict[str, Any] = json.loads(json.dumps(source))
+  return as_read
+
+
+def one(task: Task, check: bool, stopped: Callable[[], bool]) -> None:
+  """Draws what is missing of a set, and seals it."""
+  stored, name = task.stored, task.stored.folder.name
+  crew = None
+  if not distributed.alone(lambda: done(stored, check), f'sample {name} begins'):
+    crew, took = drawn(task, stopped)
+    shares = distributed.gathered(took, f'sample {name} is drawn')
+    distributed.alone(lambda: finished(stored, measured(shares)), f'sample {name} ends')
+  if check:
+    distributed.alone(lambda: redraw.compare(task, crew), f'sample {name} is compared')
+
+
+def done(stored: Sampled, check: bool) -> bool:
+  """Whether the set is finished and all there; its folder is ours from now on."""
+  stored.begin()
+  told = stored.done()
+  if told is None:
+    return False
+  if check:
+    redraw.verify(stored, told)
+  if gone := stored.missing(told):
+    logger.warning('%s: gone, or of another size: drawn again: %s', stored.folder, ' '.join(gone))
+    return False
+  if not (stored.folder / PICTURE).is_file():
+    stored.picture()
+  how = 'every byte checked' if check else 'sizes checked'
+  logger.info('sample: %s is done (%d images; %s)', stored.folder, stored.n, how)
+  return True
+
+
+def measured(shares: list[dict[str, Any] | None]) -> dict[str, Any]:
+  """What the processes took, together; {} where nothing was left to draw."""
+  rows = [share for share in shares if share]
+  if not rows:
+    return {}
+  images, devices = (sum(row[key] for row in rows) for key in ('images', 'devices'))
+  seconds, compiling = (max(row[key] for row in rows) for key in ('seconds', 'compiling'))
+  return {
+    'images': images,
+    'seconds': round(seconds, 3),
+    'images_per_second': round(images / seconds, 4),
+    'compiling': round(compiling, 3),
+    'devices': devices,
+    'processes': len(rows),
+  }
+
+
+def finished(stored: Sampled, rate: dict[str, Any]) -> None:
+  until = time.monotonic() + SEEN
+  while (gone := stored.absent()) and time.monotonic() < until:
+    time.sleep(1)
+  if gone:
+    raise ConfigError(
+      f'{stored.folder}: {" ".join(gone)} are not here, and other processes have drawn them: '
+      'all need one --workdir, on a disk that they share'
+    )
+  told = stored.finish(rate)
+  if len(makers := told['drawn_by']) > 1:
+    logger.warning('%s was not drawn by one kind of machine: %s', stored.folder, makers)
+  speed = f' ({rate["images_per_second"]:.3g} images/s)' if rate else ''
+  picture = stored.folder / PICTURE
+  logger.info('sample: %s has %d images%s; see %s', stored.folder, stored.n, speed, picture)
+
+
+def drawn(task: Task, stopped: Callable[[], bool]) -> tuple[Crew | None, dict[str, Any] | None]:
+  """The files of this process that are not whole yet; who drew, and what it took."""
+  stored, (p, n) = task.stored, distributed.processes()
+  mine = [file for file in stored.files if file % n == p]
+  todo = [file for file in mine if not stored.whole(file)]
+  plan = [(file, m) for file in todo for m in micro_batches(stored.rows(file), task.batch)]
+  total, left = (sum(len(stored.rows(file)) for file in files) for files in (mine, todo))
+  devices = jax.local_devices()[: len(plan)]
+  if not plan:
+    return None, None
+  logger.info(
+    'sample: %s: %d of %d images to draw, %d at a time on each of %d x %s',
+    stored.folder, left, total, task.batch, len(devices), devices[0].device_kind,
+  )  # fmt: skip
+  begun = time.monotonic()
+  crew = task.crew(devices)
+  start = said = time.monotonic()
+  logger.info('sample: compiled in %.1f s', start - begun)
+
+  def words() -> Iterator[np.ndarray]:
+    for _, rows in plan:
+      if stopped():
+        return  # what is in flight lands
+      yield task.words(rows)
+
+  count, parts = 0, list[np.ndarray]()
+  with bar(total, 'image', total - left, f'sample {stored.folder.name}') as shown:
+    for (file, rows), images in zip(plan, crew.map(words()), strict=False):
+      parts.append(task.pixels(rows, images))
+      if max(rows.values()) == stored.rows(file)[-1]:
+        stored.write(file, np.concatenate(parts))
+        parts.clear()
+      count += len(rows)
+      shown.update(len(rows))
+      if time.monotonic() - said > SAID_EVERY:
+        said = time.monotonic()
+        rate = count / (said - start)
+        eta = time.strftime('%H:%M:%S', time.gmtime((left - count) / rate))
+        there = f'{total - left + count} of {total} images'
+        logger.info('sample: %s: %s, %.3g a second, %s left', stored.folder, there, rate, eta)
+  if count < left:
+    kept = total - left + count - sum(map(len, parts))
+    raise Stopped(f'{stored.folder} has {kept} of {total} images; run it again to go on')
+  took = {'images': count, 'seconds': time.monotonic() - start, 'compiling': start - begun}
+  return crew, took | {'devices': len(devices)}

@@ -1,0 +1,206 @@
+"""denoiser, classifier: a network of the records that prepare left for it, trained to its end.
+
+workdir/<role>/checkpoints/, metrics.jsonl, tb/, grids/   while it is trained
+workdir/<role>/<role>.json                                written last: where it is, it was finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from zsi_jax import distributed
+from zsi_jax.build.keys import ConfigError, differences, meaning
+from zsi_jax.build.training import job
+from zsi_jax.data.mesh import on_mesh
+from zsi_jax.io import seal
+from zsi_jax.io.log import logger
+from zsi_jax.io.stamp import stamp
+from zsi_jax.stages import prepare
+from zsi_jax.stages import workdir as work
+from zsi_jax.train.job import Job
+from zsi_jax.train.loop import CHECKPOINTS, Feed, fit
+from zsi_jax.train.sharding import AXES, Layout, mesh
+
+NEEDED = 'image', 'label', 'example'  # of a batch, by a step
+MEMORY = 'RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory'
+
+
+def denoiser(config: ConfigDict, workdir: Path) -> None:
+  train(config, workdir, 'denoiser')
+
+
+def classifier(config: ConfigDict, workdir: Path) -> None:
+  train(config, workdir, 'classifier')
+
+
+def train(config: ConfigDict, workdir: Path, role: str) -> None:
+  """Goes on from the last checkpoint; a network that is finished is only named."""
+  with held(workdir):
+    pipeline = prepare.pipeline(config, workdir, role)
+    told = distributed.alone(lambda: found(config, workdir, role), f'what is there of the {role}')
+    if told is not None:
+      logger.info('%s: %s is done (%s)', role, workdir, summary(told))
+      return
+    shape = pipeline.source.fields['image'].shape
+    todo = job(config, role, shape, labels(workdir, role))
+    layout = laid(config, role, todo)
+
+    def feed(position: Any) -> Feed:
+      batches = pipeline.batches(0 if position is None else position)
+      return Picked(on_mesh(batches, layout.mesh, AXES))
+
+    def agree(carried: Any) -> None:
+      same(workdir, role, ConfigDict(carried['config']), config)
+
+    with enough(config, role, layout):
+      facts = fit(
+        todo, layout, feed, workdir / role, seed=config.seed, wandb=config.log.wandb, agree=agree
+      )
+    own = stamp(meaning(config, role), seeds=config.seed, batch=todo.batch // layout.devices)
+    told = {'role': role, **facts, 'config': meaning(config, role), 'stamp': own}
+    data = (json.dumps(told, indent=1) + '\n').encode()
+    distributed.alone(lambda: work.write(place(workdir, role), data), f'{role}: written')
+    logger.info('%s: %s is trained (%s)', role, workdir, summary(told))
+
+
+class Picked:
+  """Batches with what a step reads, and nothing more."""
+
+  def __init__(self, batches: Any) -> None:
+    self.batches = batches
+
+  @property
+  def position(self) -> Any:
+    return self.batches.position
+
+  def __next__(self) -> dict[str, jax.Array]:
+    return {name: array for name, array in next(self.batches).items() if name in NEEDED}
+
+  def close(self) -> None:
+    self.batches.close()
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+  """The workdir, by process 0 for all of them."""
+  with contextlib.ExitStack() as stack:
+    distributed.alone(lambda: stack.enter_context(work.held(workdir)), f'{workdir} is held')
+    yield
+
+
+def place(workdir: Path, role: str) -> Path:
+  return workdir / role / f'{role}.json'
+
+
+def read(workdir: Path, role: str) -> dict[str, Any] | None:
+  """<role>.json, or None where there is none."""
+  path = place(workdir, role)
+  if not path.exists():
+    return None
+  try:
+    told: dict[str, Any] = json.loads(path.read_text())
+    [told[key] for key in ('steps', 'metrics', 'config', 'seconds')]
+    return told
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ConfigError(f'{path}: cannot be read ({error!r:.200}); remove it first') from None
+
+
+def found(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
+  """<role>.json of a network that is finished by this config, else None."""
+  told = read(workdir, role)
+  return told if told is not None and finished(config, workdir, role, told) else None
+
+
+def summary(told: dict[str, Any]) -> str:
+  """'2000 steps in 120 s, loss 0.01, accuracy 0.99'."""
+  last = [f'{k} {told["metrics"][k]:.4g}' for k in ('loss', 'accuracy') if k in told['metrics']]
+  return ', '.join([f'{told["steps"]} steps in {told["seconds"]:.0f} s', *last])
+
+
+def finished(config: ConfigDict, workdir: Path, role: str, told: dict[str, Any]) -> bool:
+  """Whether nothing is left to do: a network may be trained for longer, never for shorter."""
+  work.agree(workdir, told['config'], config, role)
+  steps = config[role].steps
+  if told['steps'] > steps:
+    raise ConfigError(
+      f'{workdir}: the {role} was trained for {told["steps"]} steps, more than {role}.steps = '
+      f'{steps}; say {role}.steps={told["steps"]}, or take another --workdir'
+    )
+  if told['steps'] < steps:
+    return False
+  path = workdir / role / CHECKPOINTS / str(steps)
+  try:
+    (seal.check if config.check else seal.read)(path)
+  except seal.Broken as error:
+    raise ConfigError(
+      f'{error}, and {place(workdir, role)} says that it was finished: bring it back, or remove '
+      'that file to go on from an older step'
+    ) from None
+  return True
+
+
+def same(workdir: Path, role: str, there: ConfigDict, here: ConfigDict) -> None:
+  """A ConfigError with what differs between the config of a checkpoint and this one."""
+  if changed := differences(meaning(there, role), meaning(here, role)):
+    raise ConfigError(
+      f'{workdir}: the checkpoints of the {role} were made with another config: '
+      f'{"; ".join(changed)}. Take another --workdir, or the config that made them'
+    )
+
+
+def labels(workdir: Path, role: str) -> int:
+  """How many labels the records of a role have: 0 … n - 1."""
+  told = prepare.read(workdir)
+  assert told is not None
+  return max((int(label) + 1 for label in told['roles'][role]['labels']), default=0)
+
+
+def laid(config: ConfigDict, role: str, todo: Job) -> Layout:
+  """The devices, by data.batch, mesh and <role>.accumulate: a ConfigError where they do not fit."""
+  try:
+    layout = Layout(mesh(config.mesh.fsdp), tuple(map(tuple, config.mesh.rules)))
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+  devices, parts = layout.devices, todo.accumulate
+  if todo.batch % (devices * parts):
+    key, _ = size(config, role)
+    several = f' in {parts} accumulated parts' if parts > 1 else ''
+    fits = max(todo.batch // (devices * parts), 1) * devices * parts
+    raise ConfigError(
+      f'{key} = {todo.batch} cannot be divided over {devices} devices{several}: take a multiple of '
+      f'{devices * parts}, such as {fits}'
+    )
+  return layout
+
+
+def size(config: ConfigDict, role: str) -> tuple[str, int]:
+  """The key that says the batch of a role, and what it says."""
+  own = config[role].batch
+  return ('data.batch', config.data.batch) if own is None else (f'{role}.batch', own)
+
+
+@contextlib.contextmanager
+def enough(config: ConfigDict, role: str, layout: Layout) -> Iterator[None]:
+  """Where memory runs out: what took it, and what to lower."""
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in MEMORY):
+      raise
+    own = config[role]
+    key, batch = size(config, role)
+    kind = layout.mesh.devices.flat[0].device_kind
+    remat = f', or say {role}.net.remat=full' if own.net.get('remat', 'full') is None else ''
+    raise ConfigError(
+      f'{role}: out of memory on {layout.devices} x {kind} with {batch} images of a step in '
+      f'{own.accumulate} parts, {batch // layout.devices // own.accumulate} on a device at a time. '
+      f'Lower {key}, or raise {role}.accumulate (now {own.accumulate}){remat}, or spread the '
+      f'state with mesh.fsdp (now {config.mesh.fsdp})'
+    ) from error

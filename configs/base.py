@@ -24,7 +24,7 @@ def get_config(preset: str) -> ConfigDict:
   c.data.options = ConfigDict()  # arguments of the source
   c.data.root = placeholder(str)  # where data sets lie; $ZSI_DATA_DIR, else ./data
   c.data.skip_corrupt = False  # leave out what cannot be read, and count it
-  c.data.batch = pick(preset, tiny=32, small=64, gpu=128)  # over all devices; the paper: 2 x 64
+  c.data.batch = pick(preset, tiny=16, small=64, gpu=128)  # over all devices; the paper: 2 x 64
   c.data.flip = False  # left to right at random: never where that changes a label
   c.data.crop = placeholder(float)  # .8: a random window of at least that share
   c.data.keep = ()  # attributes that go into the batches
@@ -42,20 +42,20 @@ def get_config(preset: str) -> ConfigDict:
   c.process.T = pick(preset, tiny=1000, paper=4000)
 
   c.denoiser = trained(preset, steps=pick(preset, tiny=2_000, small=20_000, paper=250_000))
-  c.denoiser.lr = pick(preset, tiny=1e-3, small=5e-4, gpu=3e-4, paper=1e-4)
+  c.denoiser.lr = pick(preset, tiny=2e-3, small=1e-3, gpu=5e-4, paper=1e-4)
   c.denoiser.ema = pick(preset, tiny=0.995, small=0.999, paper=0.9999)
   c.denoiser.net = unet(preset)
   # The text has L_simple + .001 L_vlb ('hybrid_paper'); the code adds L_t as it is, in bits.
-  c.denoiser.loss = 'hybrid'  # simple, hybrid_paper, vlb
+  c.denoiser.loss = pick(preset, tiny='simple', small='hybrid')  # hybrid_paper, vlb
   c.denoiser.predicts = 'eps'  # x0, v
-  c.denoiser.variance = 'learned'  # small, large
+  c.denoiser.variance = pick(preset, tiny='small', small='learned')  # large
   c.denoiser.drop = placeholder(float)  # .1: conditional on the label, left out at that rate (CFG)
   c.denoiser.grid_every = pick(preset, tiny=1_000, small=2_000, paper=10_000)  # None: no pictures
 
   # The results of the paper at 60k, and its ablation of lambda, are of step 90,000.
   c.classifier = trained(preset, steps=pick(preset, tiny=600, small=5_000, paper=150_000))
   c.classifier.name = 'classifier'  # what `zsi.load` and notes call it
-  c.classifier.batch = pick(preset, tiny=None, paper=64)  # published: one GPU, where U-Nets had two
+  c.classifier.batch = pick(preset, tiny=32, small=64)  # published: one GPU, where U-Nets had two
   c.classifier.lr = pick(preset, tiny=1e-3, paper=3e-4)
   c.classifier.ema = placeholder(float)  # none, as published
   c.classifier.net = encoder(preset)
@@ -89,10 +89,10 @@ def trained(preset: str, steps: int) -> ConfigDict:
   c = ConfigDict()
   c.batch = placeholder(int)  # over all devices; None: data.batch
   c.steps = steps
-  c.warmup = 0  # steps of a rising rate
-  c.decay = 'constant'  # linear, cosine: to 0 at the last step
+  c.warmup = pick(preset, tiny=50, small=200, paper=0)  # steps of a rising rate
+  c.decay = pick(preset, tiny='cosine', paper='constant')  # linear: to 0 at the last step
   c.weight_decay = 0.0
-  c.clip = placeholder(float)  # of the norm of the gradient
+  c.clip = pick(preset, tiny=1.0, paper=None)  # of the norm of the gradient
   c.accumulate = 1  # parts of a batch, one after the other, for want of memory
   c.log_every = pick(preset, tiny=50, small=100)
   c.save_every = pick(preset, tiny=500, small=1_000, paper=10_000)
@@ -103,11 +103,11 @@ def trained(preset: str, steps: int) -> ConfigDict:
 def unet(preset: str) -> ConfigDict:
   c = ConfigDict({'kind': 'unet'})  # dit
   c.width = pick(preset, tiny=16, small=32, gpu=64, paper=128)
-  c.mults = pick(preset, tiny=(1, 2, 2), gpu=(1, 2, 2, 2), paper=(1, 2, 3, 4))
+  c.mults = pick(preset, tiny=(1, 1, 2, 2), paper=(1, 2, 3, 4))
   c.blocks = pick(preset, tiny=1, gpu=2, paper=3)
   # Downsampling factors. The text has attention at 32, 16, 8 pixels, which is (2, 4, 8); the
   # configs of the code have 16 and 8.
-  c.attend = pick(preset, tiny=(4,), gpu=(4, 8))
+  c.attend = pick(preset, tiny=(4,), gpu=(8,), paper=(4, 8))
   c.heads = pick(preset, tiny=2, gpu=4)
   c.dtype = pick(preset, tiny='float32', gpu='bfloat16')  # published: float16 and loss scaling
   return c

@@ -200,12 +200,23 @@ def test_the_published_size_builds_without_memory():
   assert sum(a.size for a in jax.tree.leaves(tree)) == 121_063_942
 
 
-def test_the_readmes_code_runs(monkeypatch):
+def executed(name, monkeypatch):
+  """What the python blocks of a page leave, run one after the other."""
   monkeypatch.chdir(ROOT)
-  blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
+  blocks = re.findall(r'```python\n(.*?)```', (ROOT / name).read_text(), re.S)
   assert blocks
   scope = {}
   for block in blocks:
-    exec(compile(block, 'README.md', 'exec'), scope)
-  assert scope['images'].shape == (4, 16, 16, 3)
+    exec(compile(block, name, 'exec'), scope)
+  return scope
+
+
+def test_the_readmes_code_runs(monkeypatch):
+  scope = executed('README.md', monkeypatch)
+  assert scope['images'].shape == (4, 32, 32, 3)
   assert scope['notes']['energy/colour'].shape == (20, 4)
+
+
+def test_the_code_about_data_runs(monkeypatch):
+  scope = executed('docs/data.md', monkeypatch)
+  assert scope['batch']['image'].shape == (16, 64, 64, 3) and scope['position']['example'] == 16

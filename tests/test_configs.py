@@ -1,4 +1,4 @@
-"""Every config, at every preset, is a whole one; at :paper it builds and has the published numbers."""
+"""Every config is a whole one at every preset; at :paper it builds, with the published numbers."""
 
 from __future__ import annotations
 

@@ -26,15 +26,16 @@ SOURCES = {p.relative_to(PACKAGE).as_posix(): p.read_text() for p in PACKAGE.rgl
 L0 = {'core', 'nets', 'data', 'io'}
 L1 = {'guide', 'train', 'evaluate', 'report'}
 MAY_IMPORT = {
-  **dict.fromkeys(L0, set()),
+  'whole': set(),
+  **dict.fromkeys(L0, {'whole'}),
   'guide': {'core', 'nets'},
-  'train': {'core', 'io'},
+  'train': {'core', 'io', 'whole'},
   'evaluate': {'core', 'nets', 'io'},
   'report': {'io'},
   'build': L0 | L1,
   'distributed': set(),
-  'stages': L0 | L1 | {'', 'build', 'distributed'},
-  'doctor': {'', 'data', 'distributed'},  # looks at the machine, and at what lies on it
+  'stages': L0 | L1 | {'', 'build', 'distributed', 'whole'},
+  'doctor': {'', 'data', 'stages', 'distributed'},  # looks at what a run would find here
   '__init__': {'core', 'nets', 'build', 'report'},
   'main': L0 | L1 | {'', 'build', 'stages', 'distributed', 'doctor'},
   '__main__': {'main'},

@@ -204,7 +204,7 @@ def test_doctor_tells_programs_what_it_tells_people(installed, capsys):
   told = json.loads(capsys.readouterr().out)
   assert told['ok'] and len(told['findings']) == len(lines) - 2
   assert {f['kind'] for f in told['findings']} - {'data'} == {
-    'python', 'system', 'disk', 'package', 'device', 'files'
+    'python', 'system', 'disk', 'package', 'device', 'run', 'files'
   }  # fmt: skip
   assert [f['name'] for f in told['findings'] if f['kind'] == 'package'] == ['numpy']
   assert all(f['advice'] for f in told['findings'] if not f['ok'])

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zsi_jax
+from zsi_jax import distributed
+from zsi_jax.stages import cache
 
 # Where the name that is imported is not the name that is installed.
 MODULES = {
@@ -29,7 +31,6 @@ MODULES = {
 DIRECTORIES = {
   'ZSI_DATA_DIR': 'data sets',
   'ZSI_WEIGHTS_DIR': 'weights',
-  'ZSI_CACHE_DIR': 'caches',
 }
 # The Inception network of FID, as pytorch-fid and torch-fidelity keep it.
 INCEPTION = 'pt_inception-2015-12-05-6726825d.pth', 95_628_359
@@ -127,6 +128,26 @@ def devices() -> Iterator[Finding]:
     yield Finding('device', 'gpu', False, 'this machine has one and jax does not see it', advice)
 
 
+def run() -> Iterator[Finding]:
+  """What `zsi run` would find here: the processes that it is one of, and what was compiled."""
+  try:
+    told = distributed.plan()
+    alone = 'one, with all devices of this machine; for more, see launch/'
+    yield Finding('run', 'processes', True, alone if told is None else str(told))
+  except distributed.DistributedError as error:
+    yield Finding('run', 'processes', False, str(error), 'zsi run would stop here')
+  path = cache.folder()
+  there = next(p for p in (path, *path.parents) if p.exists())
+  if not there.is_dir() or not os.access(there, os.W_OK):
+    advice = 'set JAX_COMPILATION_CACHE_DIR or ZSI_CACHE_DIR: else every run compiles again'
+    yield Finding('run', 'compiled programs', False, f'{path} cannot be written', advice)
+    return
+  sizes = [entry.stat().st_size for entry in path.glob('*-cache')]
+  yield Finding(
+    'run', 'compiled programs', True, f'{path}: {len(sizes)}, {sum(sizes) / 1e6:.1f} MB'
+  )
+
+
 def machine() -> Iterator[Finding]:
   right = sys.version_info >= (3, 11)
   yield Finding('python', platform.python_version(), right, sys.executable, required=True)
@@ -197,7 +218,7 @@ def files() -> Iterator[Finding]:
 
 
 def doctor(as_json: bool = False) -> int:
-  findings = [*machine(), *packages(), *devices(), *files()]
+  findings = [*machine(), *packages(), *devices(), *run(), *files()]
   ok = all(f.ok for f in findings if f.required)
   if as_json:
     rows = [dataclasses.asdict(f) for f in findings]

@@ -16,8 +16,10 @@ from configs.zsi import celeba_smile
 def get_config(preset: str = 'paper') -> ConfigDict:
   c = celeba_smile.get_config(preset)
   c.data.options.size = base.pick(preset, tiny=32, gpu=128)
-  mults = base.pick(preset, tiny=(1, 2, 2), gpu=(1, 1, 2, 2, 2), paper=(1, 1, 2, 3, 4))
+  mults = base.pick(preset, tiny=(1, 1, 2, 2), gpu=(1, 1, 2, 2, 2), paper=(1, 1, 2, 3, 4))
   c.denoiser.net.mults = c.classifier.net.mults = mults
-  c.denoiser.net.attend = base.pick(preset, tiny=(4,), gpu=(8, 16))  # 16 and 8 pixels again
+  c.denoiser.net.width = base.pick(preset, tiny=16, small=32, gpu=48, paper=128)
+  # 16 and 8 pixels again
+  c.denoiser.net.attend = base.pick(preset, tiny=(4,), gpu=(16,), paper=(8, 16))
   c.classifier.net.attend = base.pick(preset, tiny=(4,), gpu=(8, 16), paper=(4, 8, 16))
   return c

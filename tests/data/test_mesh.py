@@ -122,6 +122,18 @@ def test_a_forgotten_one_stops_its_thread(mesh):
   assert not running()
 
 
+def test_rows_over_several_axes():
+  axes = ('data', 'fsdp')
+  kinds = (jax.sharding.AxisType.Auto,) * 2
+  both = jax.make_mesh((1, 1), axes, axis_types=kinds, devices=jax.devices()[:1])
+  pipeline = Pipeline(Toy(), **OPTIONS)
+  with on_mesh(pipeline.batches(), both, axes) as batches:
+    found = next(batches)['image']
+    assert found.sharding.spec == jax.sharding.PartitionSpec(axes)
+  with pytest.raises(DataError, match="none is 'model'"):
+    on_mesh(pipeline.batches(), both, ('data', 'model'))
+
+
 def test_wrong_meshes(mesh):
   batches = Pipeline(Toy(), batch=4, seed=0).batches()
   with pytest.raises(DataError, match="axes .*'data'.*, none is 'model'"):

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint  # loaded once, before the forks
 
-from zsi_jax.io import manager, seal, whole
+from zsi_jax import whole
+from zsi_jax.io import manager, seal
 from zsi_jax.io.checkpoint import Checkpoints
 
 SIZE = 40_000

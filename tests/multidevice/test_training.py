@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.stages import command
-from tests.stages.small import fine, said
+from tests.stages.small import fine, run, said
 from zsi_jax.io.checkpoint import read
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,16 @@ def test_the_first_weights_are_the_same_bits_on_any_mesh(tmp_path):
   assert told[0][2] == told[1][2]
 
 
+@pytest.mark.parametrize('fsdp', [1, 4])
+def test_rows_stay_on_their_devices(tmp_path, fsdp):
+  """Gradients are added up and, with fsdp, parameters gathered; no activation is moved."""
+  job = {'accumulate': 2}
+  told = ended(start(tmp_path, net='unet', devices=4, fsdp=fsdp, moved=True, job=job))
+  found = set(json.loads(told.splitlines()[-1]))
+  assert 'rematerialization' not in told
+  assert found - {'reduce-scatter'} == {'all-reduce'} | ({'all-gather'} if fsdp > 1 else set())
+
+
 LONG = {'steps': 60, 'save_every': 4, 'log_every': 3}
 
 
@@ -173,7 +183,8 @@ def test_zsi_run_killed_three_times_ends_in_the_same_bits(tmp_path):
     child.communicate()
     kills += child.returncode == -signal.SIGKILL
   assert kills >= 2  # a fast machine may have ended before the last
-  fine(*args, cwd=often, **env)
+  code, _, err = run(*args, cwd=often, **env)
+  assert code == 0 and all('a save that was cut short' in line for line in err.splitlines()), err
   assert_same(*(cwd / 'runs/x/denoiser' for cwd in (once, often)))
   assert lines(once / 'runs/x/denoiser') == lines(often / 'runs/x/denoiser')
 
@@ -202,7 +213,7 @@ def test_sigterm_to_one_of_two_processes_stops_both_at_one_step(tmp_path):
   children[1].send_signal(signal.SIGTERM)
   texts = [child.communicate(timeout=300)[0] for child in children]
   assert [child.returncode for child in children] == [143, 143], texts
-  stopped = [[x for x in text.splitlines() if 'stopped after step' in x] for text in texts]
+  stopped = [[x for x in text.splitlines() if 'which is saved' in x] for text in texts]
   assert stopped[0] == stopped[1] and len(stopped[0]) == 1
   step = int(saved(tmp_path)["['step']"])
   assert f'after step {step} of 60' in stopped[0][0] and lines(tmp_path)[-1]['step'] == step

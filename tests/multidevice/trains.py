@@ -21,6 +21,7 @@ from zsi_jax.io.errors import Stopped
 from zsi_jax.train.loop import fit
 from zsi_jax.train.sharding import Layout, abstract, mesh
 from zsi_jax.train.state import create
+from zsi_jax.train.step import make_step
 
 
 class Slow(made.Feed):
@@ -49,6 +50,27 @@ def initial(job, layout) -> str:
   return hashlib.sha256(b''.join(a.tobytes() for a in whole)).hexdigest()
 
 
+COLLECTIVES = 'all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute'
+
+
+def moved(job, layout) -> list[str]:
+  """What devices say to each other in a step."""
+
+  def make(key):
+    return create(job.init, job.tx, job.ema, key)
+
+  like = abstract(layout, make)
+  step = make_step(job.loss, job.tx, job.ema, job.accumulate, layout=layout)
+  shardings = jax.tree.map(lambda a: a.sharding, like)
+  program = jax.jit(
+    step,
+    in_shardings=(shardings, layout.rows, layout.whole),
+    out_shardings=(shardings, layout.whole),
+  )
+  text = program.lower(like, made.batch(0, 16), jax.random.key(0)).compile().as_text()
+  return [name for name in COLLECTIVES if f' {name}(' in text or f' {name}-start(' in text]
+
+
 def main() -> None:
   said = json.loads(sys.argv[1])
   if (n := said.get('processes', 1)) > 1:
@@ -59,6 +81,9 @@ def main() -> None:
   job = dataclasses.replace(make(), **said.get('job', {}))
   if said.get('initial'):
     print(initial(job, layout), flush=True)
+    return
+  if said.get('moved'):
+    print(json.dumps(moved(job, layout)), flush=True)
     return
   Slow.pause = said.get('pause', 0.0)
   folder = Path(said['folder'])

@@ -20,7 +20,8 @@ def start(*args, cwd, group=False, **env):
   """The stage that is named, else prepare."""
   if not any(arg.startswith('--stage') for arg in args):
     args = '--stage=prepare', *args
-  env = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'PATH': os.environ['PATH'], **env}
+  kept = {name: os.environ[name] for name in ('PATH', 'ZSI_CACHE_DIR')}
+  env = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', **kept, **env}
   command = [sys.executable, '-m', 'zsi_jax', 'run', *args]
   pipe = subprocess.PIPE
   return subprocess.Popen(

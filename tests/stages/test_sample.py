@@ -20,8 +20,9 @@ from PIL import Image
 import zsi_jax as zsi
 from tests.stages import drawer
 from tests.stages.command import CIRCLES, contents
+from zsi_jax import whole
 from zsi_jax.build import trained
-from zsi_jax.data import npz, whole
+from zsi_jax.data import npz
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.files import sha256
 from zsi_jax.io.images import to_uint8

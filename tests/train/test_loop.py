@@ -16,8 +16,10 @@ from tests.train import made
 from zsi_jax.io.checkpoint import Checkpoints, read
 from zsi_jax.io.errors import CheckpointError, Stopped
 from zsi_jax.train.finite import TrainingError
-from zsi_jax.train.loop import fit
+from zsi_jax.train.loop import fit, model_flops
 from zsi_jax.train.sharding import Layout, mesh
+from zsi_jax.train.state import create
+from zsi_jax.train.step import make_step
 from zsi_jax.train.stop import listening
 
 NAMES = 'step', 'params', 'ema', 'opt'
@@ -113,7 +115,7 @@ def test_sigterm_saves_and_goes_on_bit_for_bit(whole, tmp_path):
       return super().__next__()
 
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(Stopped, match='denoiser: stopped after step 5 of 8'):
+  with pytest.raises(Stopped, match='denoiser after step 5 of 8, which is saved'):
     run(made.linear(), tmp_path, Termed)
   assert signal.getsignal(signal.SIGTERM) == before
   assert saved(tmp_path)[0] == 5
@@ -130,6 +132,36 @@ def test_sigterm_before_the_first_step(tmp_path):
   with pytest.raises(Stopped):
     fit(made.linear(), layout, early, tmp_path, seed=0)
   assert saved(tmp_path)[0] == 2
+
+
+def test_sigterm_after_the_last_step_is_not_forgotten(tmp_path):
+  class Late(made.Feed):
+    def close(self):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.raises(Stopped, match='denoiser after step 2 of 2'):
+    run(dataclasses.replace(made.linear(), steps=2), tmp_path, Late)
+  assert saved(tmp_path)[0] == 2
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(whole):
+  with pytest.raises(TrainingError, match='step 8 is there, and denoiser.steps = 5'):
+    run(dataclasses.replace(made.linear(), steps=5), whole[0])
+  assert lines(whole[0])[-1]['step'] == 8
+
+
+def test_the_work_of_a_step_does_not_depend_on_its_parts():
+  job = made.unet()
+  key = jax.random.key(0)
+  state = jax.eval_shape(lambda key: create(job.init, job.tx, job.ema, key), key)
+  found = []
+  for parts in (1, 2):
+    step = make_step(job.loss, job.tx, job.ema, parts)
+    found.append(model_flops(jax.jit(step).lower(state, made.batch(0), key), parts))
+  assert found[1] == pytest.approx(found[0], rel=0.1)  # the optimizer is counted twice
+  weights = sum(a.size for a in jax.tree.leaves(state.params) if a.ndim > 2)  # of each pixel
+  passes, images, pixels = 3, 8, 64  # forward, and backward to inputs and to weights
+  assert found[0] == pytest.approx(2 * passes * images * pixels * weights, rel=0.2)
 
 
 def test_listening_where_no_handler_can_be_set():

@@ -12,7 +12,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, near
-from zsi_jax.nets import DiT
 
 Maker = Callable[..., dict[str, Any]]
 ROLES = {'denoiser': ('unet', 'dit'), 'classifier': ('encoder',)}
@@ -23,7 +22,8 @@ def described(role: str, kind: str) -> Maker:
   """What the options of a network are the arguments of."""
   if kind not in ROLES[role]:
     raise ConfigError(f'{role}.net.kind: there is no {role} {kind!r}{near(kind, ROLES[role])}')
-  return {'unet': unet, 'dit': dit, 'encoder': encoder}[kind]
+  makers: dict[str, Maker] = {'unet': unet, 'dit': dit, 'encoder': encoder}
+  return makers[kind]
 
 
 def unet(
@@ -82,6 +82,8 @@ def dit(
   """DiT; a variant such as 'B/4' says patch, width, depth and heads."""
   fields = _whole(locals())
   if (name := fields.pop('variant')) is not None:
+    from zsi_jax.nets import DiT
+
     try:
       net = DiT.variant(name)
     except ValueError as error:
@@ -95,6 +97,7 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
   if 'mults' in fields:
     fields['mults'] = tuple(int(m) if m == int(m) else m for m in fields['mults'])
     fields['attend'] = tuple(fields['attend'])
+    fields['updown'] &= len(fields['mults']) > 1  # there is nothing to resize: weights do not tell
   if 'spectral' in fields:
     if fields['spectral'] not in READINGS:
       raise ConfigError(f'net.spectral is one of {READINGS}, not {fields["spectral"]!r}')

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, near
-from zsi_jax.build.models import Model
-from zsi_jax.core import DDIM, Ancestral, DPMSolverPP, Heun
+
+if TYPE_CHECKING:  # jax loads where something is drawn, not where a config is read
+  from zsi_jax.build.models import Model
 
 
 def solver_of(kind: str) -> Callable[..., Any]:
@@ -30,18 +31,26 @@ def solver_of(kind: str) -> Callable[..., Any]:
 
 
 def ancestral(*, inject: str = 'mean', clip: bool = True) -> Any:
+  from zsi_jax.core import Ancestral
+
   return Ancestral(clip=clip, inject=inject)
 
 
 def ddim(*, eta: float = 0.0, inject: str = 'eps', clip: bool = True) -> Any:
+  from zsi_jax.core import DDIM
+
   return DDIM(eta, clip=clip, inject=inject)
 
 
 def dpm(*, clip: bool = True) -> Any:
+  from zsi_jax.core import DPMSolverPP
+
   return DPMSolverPP(clip=clip)
 
 
 def heun(*, clip: bool = True) -> Any:
+  from zsi_jax.core import Heun
+
   return Heun(clip=clip)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsi_jax.data import whole
+from zsi_jax import whole
 from zsi_jax.data.errors import DataError
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from zsi_jax.data import check, npz, whole
+from zsi_jax import whole
+from zsi_jax.data import check, npz
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import Field, Record, Skipped, Source, kept, place
 

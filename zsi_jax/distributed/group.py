@@ -77,7 +77,11 @@ def _initialized(told: Plan, limit: int) -> tuple[int, int]:
       cluster_detection_method='deactivate',
       initialization_timeout=later,
     )
-  there = jax.process_index(), jax.process_count()
+  try:
+    there = jax.process_index(), jax.process_count()
+  except AssertionError:  # jax without its CUDA plugin
+    asked = os.environ.get('JAX_PLATFORMS')
+    raise DistributedError(f'jax has no device for JAX_PLATFORMS={asked} here') from None
   if told.n is not None and there != (told.p, told.n):
     raise DistributedError(f'jax made it process {there[0]} of {there[1]}')
   return there
@@ -235,7 +239,7 @@ def fail(status: int, error: BaseException) -> None:
       _client().key_value_set(FAILED, json.dumps([p, status, _line(error)]))
     except RuntimeError:
       q, first, why = json.loads(_told(FAILED) or '[0, 0, ""]')
-      if first != STOPPED:
+      if first != STOPPED and why != _line(error):
         logger.error('process %d failed first: %s', q, why)
   leave(status)
 

@@ -129,10 +129,10 @@ def number(env: Env, name: str, default: int | None = None) -> int:
   text = env.get(name)
   if not text and default is not None:
     return default
-  if not (text or '').isdecimal():
-    found = f'{name}={text} is no number' if text else f'{name} is not set'
-    raise DistributedError(f'{found}: the processes of this job cannot be counted')
-  return int(text or '')
+  if text is None or not text.isdecimal():
+    found = 'is not set' if text is None else f'is {text!r}, no number'
+    raise DistributedError(f'{name} {found}; set it, or JAX_NUM_PROCESSES=1 to run alone')
+  return int(text)
 
 
 def _tpu(env: Env) -> Plan | None:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from zsi_jax.io import whole
+from zsi_jax import whole
 from zsi_jax.io.events import Events
 from zsi_jax.io.log import logger
 

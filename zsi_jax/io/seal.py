@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zsi_jax.io import whole
+from zsi_jax import whole
 from zsi_jax.io.files import sha256
 
 NAME = 'manifest.json'

@@ -13,6 +13,7 @@ STATUSES = """exit status:
   1    a defect: its traceback; `zsi run` leaves it in WORKDIR/log too
   2    what was asked cannot be done: one line says why
   130  interrupted by Ctrl-C; what was finished stays
+  134  ended by jax: another process of this run is gone
   143  stopped by SIGTERM after saving: the same command goes on from there
 """
 

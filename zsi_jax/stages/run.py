@@ -46,6 +46,7 @@ def run(
     for name in names:
       if name != 'prepare':
         cache.start()
+        device()
       one(name, told, folder)
     distributed.barrier('the end')
   return 0
@@ -66,6 +67,20 @@ def one(name: str, config: ConfigDict, workdir: Path) -> None:
     if why := known(name, config, error):
       raise ConfigError(why) from error
     raise
+
+
+def device() -> None:
+  """A ConfigError where jax has no device of the kind that is asked for."""
+  import jax
+
+  try:
+    jax.local_devices()
+  except (RuntimeError, AssertionError) as error:  # the second where there is no CUDA plugin
+    asked, first = os.environ.get('JAX_PLATFORMS'), (str(error).splitlines() or [''])[0]
+    raise ConfigError(
+      f'jax has no device{f" for JAX_PLATFORMS={asked}" if asked else ""} here'
+      f'{first and f" ({first})"}; `zsi doctor` tells what is missing'
+    ) from None
 
 
 def together(path: Path) -> None:
@@ -90,7 +105,4 @@ def known(name: str, config: ConfigDict, error: Exception) -> str | None:
     values = {key: functools.reduce(getattr, key.split('.'), config) for key in LOWER[name]}
     key, value = next((k, v) for k, v in values.items() if v is not None)
     return f'{name}: out of memory with {key} = {value} ({first or "MemoryError"}): lower {key}'
-  if isinstance(error, RuntimeError) and first.startswith('Unable to initialize backend'):
-    asked = os.environ.get('JAX_PLATFORMS')
-    return f'{name}: {first}' + (f'; JAX_PLATFORMS={asked} is set' if asked else '')
   return None

@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from zsi_jax import whole
 from zsi_jax.build.keys import ConfigError, differences, meaning
-from zsi_jax.data import lock, whole
+from zsi_jax.data import lock
 
 
 @contextlib.contextmanager

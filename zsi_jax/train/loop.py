@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.io import whole
+from zsi_jax import whole
 from zsi_jax.io.checkpoint import Checkpoints
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.images import grid
@@ -65,19 +65,21 @@ def fit(
   `feed` gives batches from a position on, None is the first. `agree` raises where what a checkpoint
   carries is not this job. SIGTERM saves and raises Stopped, in all processes at one step.
   """
-  with contextlib.ExitStack() as stack:
-    stopping = stack.enter_context(listening())
-    kept = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=job.keep, best='loss'))
-    run = Run(job, layout, folder, seed, kept)
-    run.begin(agree)
-    if jax.process_index() == 0:
-      run.metrics = stack.enter_context(Metrics(folder, wandb, job.carried['config']))
-      run.metrics.resume(run.step)
-    if run.step < job.steps:
-      shown = stack.enter_context(bar(job.steps, 'step', run.step, job.role))
-      batches = stack.enter_context(contextlib.closing(feed(run.position)))
-      run.train(batches, stopping, shown)
-    return run.facts()
+  with listening() as stopping:
+    with contextlib.ExitStack() as stack:
+      kept = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=job.keep, best='loss'))
+      run = Run(job, layout, folder, seed, kept)
+      run.begin(agree)
+      if jax.process_index() == 0:
+        run.metrics = stack.enter_context(Metrics(folder, wandb, job.carried['config']))
+        run.metrics.resume(run.step)
+      if run.step < job.steps:
+        shown = stack.enter_context(bar(job.steps, 'step', run.step, job.role))
+        batches = stack.enter_context(contextlib.closing(feed(run.position)))
+        run.train(batches, stopping, shown)
+    if stopping():  # too late for a step to tell the others: the end of this one does
+      raise run.stopped()
+  return run.facts()
 
 
 class Run:
@@ -116,6 +118,11 @@ class Run:
       self.state = jax.jit(make, out_shardings=self.shardings)(self.key('init'))
       return
     agree(found.config)
+    if found.step > job.steps:
+      raise finite.TrainingError(
+        f'{self.folder}: a checkpoint of step {found.step} is there, and {job.role}.steps = '
+        f'{job.steps}: say more, or take another workdir'
+      )
     self.state, self.step, self.saved = found.state, found.step, found.step
     self.position, self.seconds = found.data['position'], found.data['seconds']
     self.last = found.data['metrics']
@@ -143,7 +150,7 @@ class Run:
         self.event(stopped)
     if stopped:
       self.kept.settle()
-      raise Stopped(f'{self.job.role}: stopped after step {self.step} of {self.job.steps}; saved')
+      raise self.stopped()
 
   def compiled(self, *args: Any) -> Any:
     job, rows, at = self.job, self.layout.rows, time.perf_counter()
@@ -223,6 +230,9 @@ class Run:
     data = {'position': self.position, 'seconds': seconds, 'metrics': self.last}
     self.kept.save(self.step, self.state, data, self.job.carried, {'loss': self.last['loss']})
     self.saved = self.step
+
+  def stopped(self) -> Stopped:
+    return Stopped(f'{self.job.role} after step {self.step} of {self.job.steps}, which is saved')
 
   def refused(self, step: int, values: Any) -> finite.TrainingError:
     folder = self.folder / CHECKPOINTS

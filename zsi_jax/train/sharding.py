@@ -89,9 +89,12 @@ class Layout:
     """Inside jit: whole on every device, so that a network divides its batch and nothing else."""
     return jax.lax.with_sharding_constraint(tree, jax.tree.map(lambda _: self.whole, tree))
 
-  def divided(self, params: T) -> T:
-    """Inside jit: as the rules say."""
-    return jax.lax.with_sharding_constraint(params, self.params(params))
+  def divided(self, grads: T) -> T:
+    """Inside jit: added up over the batch, then divided as the rules say.
+
+    Without the first, XLA moves activations between devices, to compute each part in one place.
+    """
+    return jax.lax.with_sharding_constraint(self.gathered(grads), self.params(grads))
 
   def parts(self, batch: T, n: int) -> T:
     """Inside jit: [B, …] -> [n, B / n, …], each row still on its device."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from zsi_jax.data import whole
+from zsi_jax import whole
 
 
 def test_the_old_one_or_the_new_one(tmp_path):

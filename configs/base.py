@@ -47,7 +47,8 @@ def get_config(preset: str) -> ConfigDict:
   c.denoiser.net = unet(preset)
   # The text has L_simple + .001 L_vlb ('hybrid_paper'); the code adds L_t as it is, in bits.
   c.denoiser.loss = pick(preset, tiny='simple', small='hybrid')  # hybrid_paper, vlb
-  c.denoiser.predicts = 'eps'  # x0, v
+  # What is far from done at few steps is where things are, and v weighs that: alpha eps - sigma x0.
+  c.denoiser.predicts = pick(preset, tiny='v', small='eps')  # x0
   c.denoiser.variance = pick(preset, tiny='small', small='learned')  # large
   c.denoiser.drop = placeholder(float)  # .1: conditional on the label, left out at that rate (CFG)
   c.denoiser.grid_every = pick(preset, tiny=1_000, small=2_000, paper=10_000)  # None: no pictures
@@ -74,7 +75,7 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.unguided = pick(preset, tiny=256, small=1_000, paper=10_000)  # images beside, if any
   c.sample.batch = pick(preset, tiny=32, small=64, gpu=256, paper=64)  # of a device at a time
   c.sample.per_file = pick(preset, tiny=64, small=128, gpu=1024, paper=1024)
-  c.sample.steps = pick(preset, tiny=100, small=250)
+  c.sample.steps = pick(preset, tiny=50, small=250)
   c.sample.solver = ConfigDict({'kind': 'ancestral'})  # ddim, dpm++, heun
   c.sample.weights = (30.0, 30.0)  # lambda of each class; a row for each classifier; None: unguided
   # The text asks the classifier at the posterior mean ('mean'), the code at x_t.

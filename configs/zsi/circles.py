@@ -33,5 +33,5 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.classifier.net.width = base.pick(preset, tiny=16, small=32, gpu=64)
   c.classifier.net.attend = base.pick(preset, tiny=(4,), gpu=(8,))
   c.sample.n = c.sample.unguided = base.pick(preset, tiny=256, small=1_000)
-  c.sample.steps = base.pick(preset, tiny=100, gpu=64)
+  c.sample.steps = base.pick(preset, tiny=50, small=64)
   return c

@@ -10,6 +10,8 @@ SMALL = [
   *('denoiser.net.heads=1', 'denoiser.steps=6', 'denoiser.save_every=2', 'denoiser.log_every=2'),
   *('classifier.net.width=8', 'classifier.net.mults=(1,)', 'classifier.net.attend=()'),
   *('classifier.steps=4', 'classifier.save_every=2', 'classifier.log_every=1'),
+  *(f'{role}.{k}' for role in ('denoiser', 'classifier') for k in ('warmup=0', 'decay=constant')),
+  *('denoiser.lr=1e-3', 'classifier.lr=1e-3', 'denoiser.grid_every=1000'),
 ]
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.train import made
 from zsi_jax.core import Denoiser, DenoiserLoss
-from zsi_jax.nets import UNet
 from zsi_jax.train.sharding import Layout, mesh
 from zsi_jax.train.state import create, variables
 from zsi_jax.train.step import make_step, noise, sums
@@ -182,8 +181,8 @@ def test_the_state_is_donated():
 
 
 def test_bfloat16_is_what_is_computed_in_and_nothing_else():
-  net = UNet(width=32, mults=(1,), blocks=1, attend=(), heads=1, dtype=jnp.bfloat16)
   job = made.unet()
+  net = job.loss.denoiser.net.clone(dtype=jnp.bfloat16)
   loss = DenoiserLoss(Denoiser({}, net), job.process)
   job = dataclasses.replace(job, loss=loss)
   shapes = jax.eval_shape(lambda key: create(job.init, job.tx, job.ema, key), KEY)

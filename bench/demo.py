@@ -58,7 +58,7 @@ def picture(rows: dict[str, tuple[np.ndarray, dict[str, float], np.ndarray]]) ->
   """Samples of each set, and where their single circles lie."""
   figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout='constrained')
   figure.get_layout_engine().set(wspace=0.04)
-  bins = np.linspace(0, 1, 26)
+  bins = np.linspace(0, 1, 33)  # a pixel each
   for ax, (name, (pixels, facts, z)) in zip(axes, rows.items(), strict=False):
     ax.imshow(grid(pixels[:SHOWN] / 127.5 - 1, 8))
     ax.set(title=f'{name}: {facts["middle"]:.1%} have one circle in the middle')

@@ -50,6 +50,8 @@ def get_config(preset: str) -> ConfigDict:
   # What is far from done at few steps is where things are, and v weighs that: alpha eps - sigma x0.
   c.denoiser.predicts = pick(preset, tiny='v', small='eps')  # x0
   c.denoiser.variance = pick(preset, tiny='small', small='learned')  # large
+  # Where things are is settled at high noise: a short training looks there more often.
+  c.denoiser.times = pick(preset, tiny=(0.0, 1.0, 0.6), small=(0.0, 1.0, 1.0))
   c.denoiser.drop = placeholder(float)  # .1: conditional on the label, left out at that rate (CFG)
   c.denoiser.grid_every = pick(preset, tiny=1_000, small=2_000, paper=10_000)  # None: no pictures
 
@@ -64,7 +66,8 @@ def get_config(preset: str) -> ConfigDict:
 
   c.mesh = ConfigDict()
   c.mesh.fsdp = 1  # devices that share one copy of the parameters; the others have copies
-  c.mesh.rules = ()  # (regex of a parameter's path, replicate or largest), before the default
+  # (regex of a parameter's path, replicate | largest | '_,_,_,fsdp'), before the default
+  c.mesh.rules = ()
 
   c.log = ConfigDict()
   c.log.wandb = placeholder(str)  # a project of Weights & Biases
@@ -94,6 +97,7 @@ def trained(preset: str, steps: int) -> ConfigDict:
   c.decay = pick(preset, tiny='cosine', paper='constant')  # linear: to 0 at the last step
   c.weight_decay = 0.0
   c.clip = pick(preset, tiny=1.0, paper=None)  # of the norm of the gradient
+  c.times = (0.0, 1.0, 1.0)  # low, high, power: the loss looks at low + (high - low) r^power of T
   c.accumulate = 1  # parts of a batch, one after the other, for want of memory
   c.log_every = pick(preset, tiny=50, small=100)
   c.save_every = pick(preset, tiny=500, small=1_000, paper=10_000)

@@ -130,7 +130,6 @@ def test_alone_is_the_same_call():
   assert distributed.processes() == (0, 1) and distributed.leader()
   assert distributed.alone(lambda: {'a': (1, 2)}) == {'a': [1, 2]}
   assert distributed.gathered((1,), 'x') == [[1]]
-  assert distributed.agreed(True) and not distributed.agreed(False)
   distributed.barrier('x')
   with pytest.raises(TypeError):
     distributed.alone(object)

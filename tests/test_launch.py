@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.stages.command import heard
 from zsi_jax import main
 from zsi_jax.stages.config import load
 
@@ -376,10 +377,18 @@ def test_a_signal_ends_every_process(tmp_path, number):
   sleeper.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import time; time.sleep(60)"\n')
   sleeper.chmod(0o755)
   command = [LAUNCH / 'local.sh', '--processes', '2', '--port', '9', '--python', sleeper, *RUN]
-  process = subprocess.Popen(
-    command, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-  )
+  process = subprocess.Popen(heard(*command), start_new_session=True)
   time.sleep(1)
   os.killpg(process.pid, number)
   process.communicate(timeout=20)
   assert process.returncode == 143
+
+
+def test_the_image_goes_without_what_git_ignores():
+  """And without git: a context of gigabytes, secrets, and other platforms' environments."""
+
+  def lines(name):
+    return [x for x in (ROOT / name).read_text().splitlines() if not x.startswith('#')]
+
+  wanted = [x.strip('/') if x[0] == '/' else '**/' + x.strip('/') for x in lines('.gitignore')]
+  assert lines('.dockerignore') == ['.git', *wanted] and '**/.env' in wanted

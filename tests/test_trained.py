@@ -15,6 +15,7 @@ from zsi_jax.build.training import job
 from zsi_jax.core import DDIM, Heun
 from zsi_jax.io.checkpoint import Checkpoints
 from zsi_jax.io.errors import WeightsError
+from zsi_jax.main import cli
 from zsi_jax.stages.config import load
 from zsi_jax.train.state import create
 
@@ -104,6 +105,14 @@ def test_convert_wants_one_network_and_never_overwrites(workdir, tmp_path):
     zsi.convert(workdir / 'denoiser', tmp_path / 'a.safetensors')
 
 
+@pytest.mark.parametrize('option, words', [('heads=4', 'heads is no'), ('dtype=f16', "'f16'")])
+def test_an_option_that_checkpoints_do_not_take(workdir, tmp_path, option, words, capsys):
+  to = tmp_path / 'a.safetensors'
+  assert cli(['convert', str(workdir / 'denoiser'), str(to), option]) == 2
+  err = capsys.readouterr().err
+  assert words in err and 'bfloat16' in err and not to.exists()
+
+
 def test_the_model_of_a_config(workdir, tmp_path):
   config = load(CONFIG, SMALL | {'sample.weights': (3.0, 4.0), 'sample.at': 'mean'})
   m = trained.model(config, workdir)
@@ -125,7 +134,6 @@ def test_the_model_of_a_config(workdir, tmp_path):
   [
     ({'sample.weights': (1.0, 2.0, 3.0)}, ['3 numbers', "'side'", '2 classes']),
     ({'sample.weights': ((1.0, 2.0),) * 2}, ['2 rows', '1 classifiers', 'side']),
-    ({'sample.at': 'there'}, ["'xt'", "'there'"]),
   ],
 )
 def test_weights_that_do_not_fit(workdir, said, words):
@@ -148,6 +156,31 @@ def test_networks_that_do_not_belong_together(workdir, tmp_path, other, words):
   with pytest.raises(ConfigError) as caught:
     trained.model(config, workdir)
   assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_only_what_is_asked_for_is_read_and_once(workdir, monkeypatch):
+  read, seen = models.checkpoints.read, []
+  monkeypatch.setattr(models.checkpoints, 'read', lambda p: seen.append(p.name) or read(p))
+  trained.model(load(CONFIG, SMALL | {'sample.weights': None}), workdir)
+  assert seen == ['denoiser']
+  trained.model(load(CONFIG, SMALL), workdir)
+  assert seen == ['denoiser', 'denoiser', 'classifier']
+
+
+def test_more_steps_than_there_are(workdir):
+  with pytest.raises(ConfigError, match='sample.steps = 101, and the denoiser has T = 100: take'):
+    trained.model(load(CONFIG, SMALL | {'sample.steps': 101}), workdir)
+
+
+def test_unlabelled_records_are_the_null_row():
+  todo = job(load(CONFIG, SMALL | {'denoiser.drop': 0.0}), 'denoiser', (8, 8, 3), 2)
+  given = filled(jax.eval_shape(todo.init, jax.random.key(0)), 1)
+  batch, keys = {'image': jax.numpy.zeros((3, 8, 8, 3))}, zsi.keys(0, 3)
+  losses = [
+    todo.loss(given, batch | {'label': jax.numpy.full(3, label)}, keys, False)[0]
+    for label in (-1, 2, 1)
+  ]
+  assert losses[0] == losses[1] != losses[2]
 
 
 def test_nothing_is_trained_yet(tmp_path, workdir):

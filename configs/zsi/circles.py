@@ -26,7 +26,7 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.split = dict(kind='all', label='label')
   c.support = dict(kind='extremes', attributes=('z',), delta=0.2)
 
-  c.denoiser.steps = base.pick(preset, tiny=2_000, small=10_000, gpu=30_000)
+  c.denoiser.steps = base.pick(preset, tiny=1_800, small=10_000, gpu=30_000)
   c.denoiser.save_every = base.pick(preset, tiny=500, small=1_000, paper=5_000)
   c.classifier.name = 'side'
   c.classifier.steps = base.pick(preset, tiny=600, small=3_000)

@@ -106,7 +106,7 @@ def test_what_is_restored_is_what_was_saved_bit_for_bit(tmp_path, step, ema):
 
 def test_where_never_a_step_was_there_is_none(tmp_path, said):
   with Checkpoints(tmp_path / 'a' / 'b') as checkpoints:
-    assert checkpoints.restore(abstract()) is None and checkpoints.steps() == []
+    assert checkpoints.restore(abstract()) is None and steps.numbers(checkpoints.folder) == []
   assert said() == []
 
 
@@ -116,7 +116,7 @@ def test_a_first_save_that_was_cut_short_is_none_too(tmp_path, said):
     assert checkpoints.restore(abstract()) is None
     checkpoints.save(10, made(0), {}, {})
     checkpoints.settle()
-    assert checkpoints.steps() == [10]
+    assert steps.numbers(checkpoints.folder) == [10]
   assert len(said()) == 1 and 'training starts afresh' in said()[0]
 
 
@@ -126,19 +126,19 @@ def test_the_last_and_the_best_stay(tmp_path):
     for step, loss in losses.items():
       checkpoints.save(step, made(0), {}, {}, {'loss': jnp.float32(loss), 'other': 1})
     checkpoints.settle()
-    assert checkpoints.steps() == [2, 5, 6]
+    assert steps.numbers(checkpoints.folder) == [2, 5, 6]
   with Checkpoints(tmp_path, keep=2, best='loss') as checkpoints:  # it is known in another life
     checkpoints.restore(abstract())
     for step, loss in {7: 0.3, 8: 0.05, 9: 1.0, 10: 1.0}.items():
       checkpoints.save(step, made(0), {}, {}, {'loss': loss})
       checkpoints.settle()
-      assert (2 in checkpoints.steps()) == (step < 8)
-    assert checkpoints.steps() == [8, 9, 10]
+      assert (2 in steps.numbers(checkpoints.folder)) == (step < 8)
+    assert steps.numbers(checkpoints.folder) == [8, 9, 10]
 
 
 def test_without_a_metric_only_the_last_stay(tmp_path):
   with Checkpoints(filled(tmp_path, 1, 2, 3, keep=1), keep=1) as checkpoints:
-    assert checkpoints.steps() == [3]
+    assert steps.numbers(checkpoints.folder) == [3]
 
 
 def test_training_goes_on_while_a_save_is_written(tmp_path, monkeypatch):
@@ -155,7 +155,9 @@ def test_training_goes_on_while_a_save_is_written(tmp_path, monkeypatch):
     for _ in range(5):
       x = advance(x)
     x.block_until_ready()
-    assert checkpoints.steps() == [] and x.is_ready()  # not on the disk yet, and here we are
+    assert (
+      steps.numbers(checkpoints.folder) == [] and x.is_ready()
+    )  # not on the disk yet, and here we are
     gate.set()
     checkpoints.settle()
     assert held == [True]
@@ -232,11 +234,11 @@ def test_a_broken_step_goes_aside_and_the_one_before_is_used(folder, said, damag
     assert restored.step == 2 and bits(restored.state) == bits(made(4))
     assert len(said()) == 1 and str(file) in said()[0]
     assert 'step 3 is now damaged-3, step 2 is used instead' in said()[0] and '\n' not in said()[0]
-    assert files(folder / 'damaged-3') == there and checkpoints.steps() == [1, 2]
+    assert files(folder / 'damaged-3') == there and steps.numbers(checkpoints.folder) == [1, 2]
     checkpoints.save(3, made(8), {}, {})
   with Checkpoints(folder) as checkpoints:
     assert bits(checkpoints.restore(abstract()).state) == bits(made(8))
-    assert checkpoints.steps() == [1, 2, 3]
+    assert steps.numbers(checkpoints.folder) == [1, 2, 3]
 
 
 def test_a_flipped_byte_of_any_file_is_found(folder):
@@ -306,7 +308,7 @@ def test_an_older_broken_step_does_not_matter(folder, said, name):
     assert checkpoints.restore(abstract()).step == 3
     checkpoints.save(4, made(0), {}, {}, {'loss': 1.0})
     checkpoints.settle()
-    assert checkpoints.steps() == [2, 3, 4] and said() == []
+    assert steps.numbers(checkpoints.folder) == [2, 3, 4] and said() == []
 
 
 def test_scratch_is_known_by_its_name():
@@ -318,7 +320,7 @@ def test_names_that_are_no_steps_are_left_alone(folder):
     (folder / name).mkdir()
   (folder / '12').touch()
   with Checkpoints(folder) as checkpoints:
-    assert checkpoints.steps() == [1, 2, 3]
+    assert steps.numbers(checkpoints.folder) == [1, 2, 3]
     assert checkpoints.restore(abstract()).step == 3
 
 
@@ -365,6 +367,47 @@ def test_a_broken_step_is_not_read(folder, said):
   assert len(said()) == 1 and said()[0].endswith('; step 2 is used instead')
   with pytest.raises(CheckpointError, match=r'sha256 .* Steps there: 1, 2, 3\.'):
     read(folder, step=3)
+
+
+@pytest.mark.parametrize(
+  'when, gone',
+  [('before', (1, 2, 3)), ('before', (3,)), ('amid', (1, 2, 3)), ('amid', (3,)), ('after', (3,))],
+)
+def test_who_reads_while_training_goes_on_takes_the_newest_again(
+  folder, tmp_path, monkeypatch, said, when, gone
+):
+  """Step 4 comes and what is read goes: before its seal is read, amid that, or after."""
+  four = filled(tmp_path / 'other', 4) / '4'
+  held, real = [], {'before': seal.read, 'amid': seal._sizes, 'after': seal.check}[when]
+
+  def train(*args):
+    if when == 'after':
+      found = real(*args)
+    if not held:
+      held.append(shutil.copytree(four, folder / '4'))
+      for step in gone:
+        shutil.rmtree(folder / str(step))
+      if when == 'amid':
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(args[0]))
+    return found if when == 'after' else real(*args)
+
+  monkeypatch.setattr(seal, real.__name__, train)
+  assert read(folder, iter(['ema']))[2] == 4 and held and said() == []
+
+
+def test_what_vanishes_while_it_is_read_is_broken(folder, monkeypatch):
+  real = seal.os.walk
+
+  def walk(top):
+    for found in real(top):
+      shutil.rmtree(folder / '3', ignore_errors=True)
+      yield found
+
+  monkeypatch.setattr(seal.os, 'walk', walk)
+  with pytest.raises(seal.Broken, match=r'3/\S+ cannot be read \(No such file or directory\)'):
+    seal.read(folder / '3')
+  with pytest.raises(CheckpointError, match=r'3/\S+ is missing'):
+    digest(folder, 3)
 
 
 @pytest.mark.parametrize(
@@ -428,12 +471,12 @@ def test_a_full_disk_is_a_line_and_the_step_before_stays(folder, monkeypatch, wh
       with pytest.raises(CheckpointError, match=r'4: the .* \(No space left on device\)') as caught:
         checkpoints.save(4, made(0), {}, {})
         checkpoints.settle()
-    assert '\n' not in str(caught.value) and checkpoints.steps() == [1, 2, 3]
+    assert '\n' not in str(caught.value) and steps.numbers(checkpoints.folder) == [1, 2, 3]
   with Checkpoints(folder) as checkpoints:
     assert checkpoints.restore(abstract()).step == 3
     checkpoints.save(4, made(0), {}, {})
     checkpoints.settle()
-    assert checkpoints.steps() == [2, 3, 4]
+    assert steps.numbers(checkpoints.folder) == [2, 3, 4]
 
 
 def test_an_error_of_the_save_before_comes_with_the_next(tmp_path, monkeypatch):
@@ -454,7 +497,7 @@ def test_a_save_that_failed_can_be_tried_again(tmp_path, monkeypatch):
           checkpoints.settle()
     checkpoints.save(1, made(0), {}, {})
     checkpoints.settle()
-    assert checkpoints.steps() == [1]
+    assert steps.numbers(checkpoints.folder) == [1]
     assert bits(checkpoints.restore(abstract()).state) == bits(made(0))
 
 
@@ -467,6 +510,24 @@ def test_an_error_of_the_training_is_told_before_one_of_its_last_save(
       checkpoints.save(1, made(0), {}, {})
       raise KeyError('training')
   assert [r.levelname for r in caplog.records if r.name == 'zsi_jax'] == ['ERROR']
+
+
+@pytest.mark.parametrize(
+  'error, advice',
+  [
+    (RuntimeError('DEADLINE_EXCEEDED: Barrier timed out'), r'timed out\); .* whole\. Run again'),
+    (ConnectionResetError(errno.ECONNRESET, 'Reset by peer'), r'peer\); .* whole\. Run again'),
+    (OSError(errno.EDQUOT, 'Quota exceeded'), r'exceeded\); .* Make room .* and run again'),
+  ],
+)
+def test_what_to_do_depends_on_what_failed(tmp_path, monkeypatch, error, advice):
+  def fail(*_):
+    raise error
+
+  with pytest.raises(CheckpointError, match=advice):
+    with Checkpoints(tmp_path) as checkpoints:
+      monkeypatch.setattr(seal, 'close', fail)
+      checkpoints.save(1, made(0), {}, {})
 
 
 def test_what_is_no_json_is_said(tmp_path):

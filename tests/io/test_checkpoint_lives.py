@@ -110,6 +110,7 @@ import resource, sys
 import jax.numpy as jnp, numpy as np
 from zsi_jax.io.checkpoint import Checkpoints
 from zsi_jax.io.errors import CheckpointError
+from zsi_jax.io.steps import numbers
 x = {'x': jnp.asarray(np.random.default_rng(0).random(1 << 16, np.float32))}
 with Checkpoints(sys.argv[1]) as checkpoints:
   checkpoints.save(1, x, {}, {})
@@ -120,7 +121,7 @@ with Checkpoints(sys.argv[1]) as checkpoints:
     checkpoints.settle()
   except CheckpointError as error:
     print(error)
-  print(checkpoints.steps())
+  print(numbers(checkpoints.folder))
 """
 
 

@@ -83,6 +83,21 @@ def test_a_resumed_run_leaves_the_lines_of_an_uninterrupted_one(tmp_path):
   assert list(records(second))[1][7] == [b'\x08\x01']  # what others say from step 4 on is replaced
 
 
+def test_each_life_tells_its_config(tmp_path):
+  """As of its first step, so that what a killed one said of the same step is replaced."""
+  config = {'seed': 1, 'data': {'root': 'ü'}}
+  for at in (0, 3, 3):
+    with Metrics(tmp_path, config=config) as metrics:
+      metrics.resume(at)
+  for path, step in zip(sorted((tmp_path / 'tb').iterdir()), (1, 4, 4), strict=True):
+    *_, start, event = records(path)
+    assert start[2] == event[2] == [step]
+    (said,) = values(event)
+    (text,) = parsed(said[8][0])[8]
+    assert said[1] == [b'config'] and json.loads(text) == config
+    assert {line[:4] for line in text.splitlines()} == {b'    '}
+
+
 @pytest.mark.parametrize(
   'junk',
   [

@@ -15,8 +15,6 @@ def meet(p, n):
   """All that processes ask each other."""
   told = [
     distributed.gathered({'p': p}, 'all'),
-    distributed.agreed(p == 1, 'one says so'),
-    distributed.agreed(False, 'none says so'),
     distributed.alone(lambda: {'by': p, 'of': (n,)}, 'one does it'),
     distributed.leader(),
   ]

@@ -68,7 +68,7 @@ def test_two_processes_meet_by_their_environment(port):
   for p, (status, out, err) in enumerate(rows):
     assert status == 0, err
     told = ast.literal_eval(out)
-    assert told == [[{'p': 0}, {'p': 1}], True, False, {'by': 0, 'of': [2]}, p == 0]
+    assert told == [[{'p': 0}, {'p': 1}], {'by': 0, 'of': [2]}, p == 0]
 
 
 def test_two_tasks_of_slurm_meet(port):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,17 +21,17 @@ def start(*args, cwd, group=False, **env):
     args = '--stage=prepare', *args
   kept = {name: os.environ[name] for name in ('PATH', 'ZSI_CACHE_DIR')}
   env = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', **kept, **env}
-  command = [sys.executable, '-m', 'zsi_jax', 'run', *args]
+  command = heard(sys.executable, '-m', 'zsi_jax', 'run', *args)
   pipe = subprocess.PIPE
   return subprocess.Popen(
-    command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=group,
-    preexec_fn=heard,
-  )  # fmt: skip
+    command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=group
+  )
 
 
-def heard():
+def heard(*command):
   """Ctrl-C is ignored by what a shell starts in the background, and by all that this starts."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
+  code = 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); '
+  return [sys.executable, '-ISc', code + 'os.execv(sys.argv[1], sys.argv[1:])', *command]
 
 
 def run(*args, cwd, **env):

@@ -25,6 +25,8 @@ SAID = {
   'sample.steps': 4,
   'sample.unguided': 0,
   'sample.weights': (5.0, 5.0),
+  'sample.denoiser': 'fake',  # another workdir's: whether it is finished is not asked
+  'sample.classifiers': ('fake',),
 }
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from zsi_jax.build import data
-from zsi_jax.build.keys import differences, flat, meaning, plain
+from zsi_jax.build import data, models
+from zsi_jax.build.complete import NAMES
+from zsi_jax.build.keys import differences, flat, meaning, plain, reduced
+from zsi_jax.core import Denoiser, losses, terms
 from zsi_jax.data.errors import DataError
+from zsi_jax.nets import unet
 from zsi_jax.stages.config import load
+from zsi_jax.train import optim
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / 'configs' / 'zsi').glob('*.py'))
@@ -28,8 +32,9 @@ def refused(call, *said):
 
 
 def test_there_is_a_config_for_each_experiment():
-  wanted = 'age celeba_smile circles discs folder hair lfr sizes smile smile_hair yaw'.split()
-  assert [path.stem for path in CONFIGS] == wanted
+  wanted = 'age circles discs folder hair lfr sizes smile smile_hair yaw'.split()
+  wanted += [f'celeba_{name}' for name in ('age', 'hair', 'smile', 'smile_128', 'smile_hair')]
+  assert [path.stem for path in CONFIGS] == sorted(wanted)
 
 
 @pytest.mark.parametrize('preset', PRESETS)
@@ -45,7 +50,7 @@ def test_every_config_makes_its_source(path, preset, tmp_path):
     assert len(source) == config.data.options.get('n', len(source)) > 0
     assert set(config.data.keep) <= set(source.fields)
     assert source.fields['image'].shape[0] <= (32 if preset in ('tiny', 'small') else 64)
-  assert config.data.batch == {'tiny': 32, 'small': 64}.get(preset, 128)
+  assert config.data.batch == {'tiny': 16, 'small': 64}.get(preset, 128)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
@@ -84,7 +89,7 @@ def test_overrides_are_of_the_type_of_their_key():
     ('data.options.epsilom', 0.1, r'did you mean data\.options\.epsilon'),
     ('epsilon', 0.1, r'did you mean data\.options\.epsilon'),
     ('data.otpions.size', 3, r'did you mean data\.options\.size'),
-    ('zzz', 3, 'but check, data.batch'),
+    ('zzz', 3, 'but check, classifier.accumulate'),
     ('data.options.size', '64', "size is of type int .32., not '64'"),
     ('data.options.size', 64.0, 'not 64.0'),
     ('data.options.size', True, 'not True'),
@@ -172,6 +177,15 @@ def test_another_kind_drops_what_it_does_not_know(config, said, options):
     ('smile', {'data.workers': -1}, 'data.workers = -1 is not a whole number at least 0'),
     ('smile', {'data.batch': 0}, 'data.batch = 0'),
     ('smile', {'seed': -1}, 'seed = -1'),
+    ('smile', {'denoiser.decay': 'cosin'}, "denoiser.decay: there is no 'cosin': did you mean cos"),
+    ('smile', {'denoiser.loss': 'hibrid'}, "denoiser.loss: there is no 'hibrid': did you mean hyb"),
+    ('smile', {'denoiser.net.dtype': 'f16'}, "denoiser.net.dtype: there is no 'f16'"),
+    ('smile', {'process.schedule': 'kosine'}, 'did you mean cosine'),
+    ('smile', {'sample.at': 'there'}, "sample.at: there is no 'there' but xt, mean, x0"),
+    ('smile', {'denoiser.ema': 1.0}, 'denoiser.ema = 1: an average that never moves'),
+    ('smile', {'classifier.ema': -0.1}, 'classifier.ema = -0.1 is not a number in .0, 1.'),
+    ('smile', {'denoiser.drop': 1.5}, 'denoiser.drop = 1.5 is not a number in .0, 1.'),
+    ('smile', {'mesh.rules': (('(', 'largest'),)}, r"mesh.rules: '\(' is no regular expression"),
     ('folder', {'split.scores': 5}, 'split.scores="\'5\'"'),
     ('folder', {'data.options.labels': 5}, 'data.options.labels is of type'),
     ('folder', {'data.options.mirrored': 5}, 'data.options.mirrored is of type'),
@@ -267,3 +281,30 @@ def test_configs_differ_by_what_they_mean():
     'data.crop: None -> 0.5',
   ]
   assert differences({'a': {'b': 1}}, {'c': 2}) == ['a.b: 1 -> absent', 'c: absent -> 2']
+
+
+def test_what_prepare_wrote_serves_other_batches():
+  """The batch of a network counts, whichever key says it."""
+  a, changed = load(f'{CIRCLES}:tiny'), {'data.batch': 8, 'data.crop': 0.5, 'data.flip': True}
+  other = load(f'{CIRCLES}:tiny', changed)
+  assert differences(meaning(a, 'prepare'), meaning(other, 'prepare')) == []
+  assert reduced(plain(other), 'prepare') == reduced(meaning(other, 'prepare'), 'prepare')
+  batch = a.data.batch
+  assert set(differences(meaning(a, 'denoiser'), meaning(other, 'denoiser'))) == {
+    *('data.flip: False -> True', 'data.crop: None -> 0.5', f'denoiser.batch: {batch} -> 8')
+  }
+  other = load(f'{CIRCLES}:tiny', {'data.batch': 8, 'denoiser.batch': batch})
+  for role in ('denoiser', 'classifier'):  # which has a batch of its own
+    assert differences(meaning(a, role), meaning(other, role)) == []
+
+
+def test_names_are_those_of_the_rooms_that_take_them():
+  assert set(NAMES['process.schedule']) == set(models.SCHEDULES)
+  assert set(NAMES['denoiser.decay']) == set(optim.DECAYS)
+  assert set(NAMES['denoiser.loss']) == set(losses.KINDS)
+  assert set(NAMES['sample.at']) == set(terms.SITES)
+  assert set(NAMES['denoiser.net.dtype']) == set(models.DTYPES)
+  assert set(NAMES['denoiser.net.remat']) == {'full', *unet.POLICIES}
+  for key in ('predicts', 'variance'):
+    for name in NAMES[f'denoiser.{key}']:
+      Denoiser({}, None, **{key: name})

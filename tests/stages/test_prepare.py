@@ -86,7 +86,7 @@ def test_batches_of_what_was_prepared(copy, monkeypatch):
   config = load(CIRCLES)
   batches = pipeline(config, Path('runs/x'), 'denoiser', epochs=1).batches()
   rows = list(batches)
-  assert [len(b['image']) for b in rows] == [32] * 7 and rows[0]['image'].shape == (32, 32, 32, 3)
+  assert [len(b['image']) for b in rows] == [16] * 14 and rows[0]['image'].shape == (16, 32, 32, 3)
   seen = np.concatenate([b['index'] for b in rows])
   assert sorted(seen) == [*range(224)] and (seen != np.arange(224)).any()
   for b in rows:
@@ -101,8 +101,9 @@ def test_what_prepare_left_must_be_whole(tmp_path, monkeypatch):
     pipeline(config, Path('runs/y'), 'denoiser')
   with pytest.raises(ValueError, match='denoiser, classifier, not'):
     pipeline(config, workdir, 'judge')
-  with pytest.raises(ValueError, match='another config: data.batch: 32 -> 16'):
-    pipeline(load(CIRCLES, {'data.batch': 16}), workdir, 'denoiser')
+  with pytest.raises(ValueError, match='another config: seed: 0 -> 1'):
+    pipeline(load(CIRCLES, {'seed': 1}), workdir, 'denoiser')
+  assert len(pipeline(load(CIRCLES, {'data.batch': 8}), workdir, 'denoiser').source)
   (workdir / 'splits/denoiser.npz').write_bytes(b'x')
   with pytest.raises(ValueError, match='denoiser.npz: gone, or not as it was'):
     pipeline(config, workdir, 'denoiser')
@@ -293,7 +294,7 @@ from zsi_jax.stages.config import load
 from zsi_jax.stages.prepare import pipeline
 from zsi_jax.stages.run import run
 for _ in range(2):
-  run(sys.argv[1], 'runs/x')
+  run(sys.argv[1], 'runs/x', 'prepare')
 rows = list(pipeline(load(sys.argv[1]), Path('runs/x'), 'denoiser', epochs=1).batches())
 print(sum(len(b['image']) for b in rows), rows[0]['index'].tolist())
 """

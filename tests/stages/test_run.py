@@ -13,7 +13,7 @@ import pytest
 
 from tests.stages.command import CIRCLES
 from zsi_jax import main
-from zsi_jax.stages import STAGES, cache
+from zsi_jax.stages import STAGES, cache, foresight, memory
 from zsi_jax.stages.run import run
 
 
@@ -37,6 +37,7 @@ def stages(monkeypatch, tmp_path):
     setattr(room, name, make(name))
     monkeypatch.setitem(STAGES, name, f'tests.stages.fake:{name}')
   monkeypatch.setitem(sys.modules, 'tests.stages.fake', room)
+  monkeypatch.setattr(foresight, 'foresee', lambda *_: room.calls.append('foresight'))
   monkeypatch.setattr(cache, 'start', lambda: room.calls.append('cache'))
   monkeypatch.delenv('ZSI_DEBUG', raising=False)
   monkeypatch.chdir(tmp_path)
@@ -50,8 +51,9 @@ def called(*args):
 def test_stages_follow_each_other(stages):
   assert called('--', 'seed=3') == 0
   names = 'prepare', 'denoiser', 'classifier', 'sample'
-  assert [c for c in stages.calls if c != 'cache'] == [(name, 'w', 3) for name in names]
-  assert stages.calls[0][0] == 'prepare' and stages.calls[1] == 'cache'
+  first, *rest = [(name, 'w', 3) for name in names]
+  assert [c for c in stages.calls if c != 'cache'] == [first, 'foresight', *rest]
+  assert stages.calls[1] == 'cache'
 
 
 @pytest.mark.parametrize('name', STAGES)
@@ -69,7 +71,8 @@ def test_a_crash_leaves_its_traceback_stage_and_config(stages, capsys):
   for text in (err, log):
     assert 'Traceback' in text and "KeyError: 'weights'" in text and 'at step 7' in text
     assert 'in the stage classifier, config ' in text
-  assert [c[0] for c in stages.calls if c != 'cache'] == ['prepare', 'denoiser', 'classifier']
+  names = [c[0] for c in stages.calls if isinstance(c, tuple)]
+  assert names == ['prepare', 'denoiser', 'classifier']
 
 
 def test_an_error_is_one_line_and_its_traceback_lies_in_the_log(stages, capsys):
@@ -80,28 +83,32 @@ def test_an_error_is_one_line_and_its_traceback_lies_in_the_log(stages, capsys):
   assert 'Traceback' in log and 'in the stage denoiser' in log
 
 
-BATCHES = 'data.batch=32', 'denoiser.batch=None', 'classifier.batch=8', 'sample.batch=32'
+BATCHES = 'data.batch=32', 'denoiser.accumulate=2', 'classifier.batch=8', 'sample.batch=32'
 FULL = jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore')
 
 
 @pytest.mark.parametrize(
-  'stage, error, said',
+  'stage, error, first, said',
   [
-    ('sample', FULL, r'sample: out of memory with sample.batch = 32 (RESOURCE_EXHAUSTED'),
-    ('denoiser', FULL, 'denoiser: out of memory with data.batch = 32 ('),
-    (
-      'classifier',
-      MemoryError(),
-      'classifier: out of memory with classifier.batch = 8 (MemoryError)',
-    ),
-    ('prepare', MemoryError(), 'prepare: out of memory with data.workers = 0'),
+    ('sample', FULL, 'RESOURCE_EXHAUSTED', ['with sample.batch = 32: lower sample.batch']),
+    ('denoiser', FULL, 'RESOURCE_EXHAUSTED', ['with data.batch = 32, 16 images', 'denoiser.accum']),
+    ('classifier', MemoryError(), 'MemoryError', ['classifier.batch = 8', 'net.remat=full']),
+    ('prepare', MemoryError(), 'MemoryError', ['with data.workers = 0: lower data.workers']),
   ],
 )
-def test_what_runs_out_is_one_line(stages, capsys, stage, error, said):
+def test_what_runs_out_is_one_line(stages, capsys, stage, error, first, said):
   stages.does[stage] = error
   assert called('--', *BATCHES) == 2
   err = capsys.readouterr().err
-  assert err.startswith(f'zsi: error: {said}') and err.count('\n') == 1
+  assert err.startswith(f'zsi: error: {stage}: out of memory ({first}') and err.count('\n') == 1
+  assert all(part in err for part in said), err
+
+
+def test_memory_does_run_out():
+  """The error of the backend is the one that is looked for."""
+  with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+    jax.jit(lambda: jax.numpy.ones((2**46,)))().block_until_ready()
+  assert memory.full(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +192,25 @@ def test_what_a_kill_left_torn_is_dropped(compiled):
   cache.start()
   left = {path.name.removesuffix('-cache') for path in folder.glob('*-cache')}
   assert left == {'whole', 'zstd', 'foreign'}
+
+
+def test_two_processes_look_at_once(compiled, monkeypatch, caplog):
+  """One removes what the other has listed: before it looks, or before it removes it, too."""
+  folder = compiled / 'own/xla' / cache.processor()
+  folder.mkdir(parents=True)
+  cache.start()
+  for name in 'abc':
+    (folder / f'{name}-cache').write_bytes(b'')
+
+  def other(data):
+    for path in folder.glob('*-cache'):
+      path.unlink()
+    return True
+
+  monkeypatch.setattr(cache, 'torn', other)
+  cache.start.cache_clear()
+  assert cache.start() == folder and jax.config.jax_enable_compilation_cache
+  assert list(folder.glob('*-cache')) == [] and caplog.text == ''
 
 
 def test_a_run_is_stopped_before_its_stages_by_an_unknown_key(stages, capsys):

@@ -215,6 +215,31 @@ def test_wrong_settings_leave_nothing(tmp_path, said, named):
   assert contents(tmp_path) == {}
 
 
+def test_what_has_no_images_may_begin_again(tmp_path, monkeypatch):
+  """After too large a batch, say."""
+
+  def full(*_):
+    raise MemoryError
+
+  with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    patch.setattr(drawing, 'Crew', full)
+    sample(config(unguided=4), tmp_path)
+  folder = tmp_path / 'samples/guided'
+  assert [p.name for p in folder.iterdir()] == ['begun.json']
+  sample(config(n=3, batch=2), tmp_path)
+  assert json.loads((folder / 'begun.json').read_text())['sample']['batch'] == 2
+
+
+def test_all_sets_agree_before_any_is_drawn(copy, monkeypatch):
+  before = contents(copy)
+  monkeypatch.setattr(drawing, 'Crew', never)
+  with pytest.raises(
+    ValueError, match=r'samples/unguided .* Leave them with sample.unguided=0, or'
+  ):
+    again(copy, name='more', steps=5)
+  assert contents(copy) == before
+
+
 @pytest.mark.parametrize('name', ['begun.json', 'sample.json'])
 @pytest.mark.parametrize('text', ['', 'x', '[]'])
 def test_a_damaged_list_is_named(copy, name, text):

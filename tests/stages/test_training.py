@@ -8,23 +8,19 @@ import shutil
 import signal
 import time
 
-import jax
 import pytest
 
-from tests.stages.command import CIRCLES, contents, start
+from tests.stages.command import contents, start
 from tests.stages.small import fine, run, said
-from zsi_jax.build.keys import ConfigError
 from zsi_jax.io.checkpoint import read
 from zsi_jax.stages import training
-from zsi_jax.stages.config import load
-from zsi_jax.train.sharding import Layout, mesh
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
   """(a folder in which both networks are trained, what was printed, the compiled programs)."""
   cwd, cache = (tmp_path_factory.mktemp(name) for name in ('trained', 'cache'))
-  env = {'JAX_COMPILATION_CACHE_DIR': str(cache)}
+  env = {'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   fine(*said(stage='prepare'), cwd=cwd)
   out = [
     fine(*said('denoiser.grid_every=6'), cwd=cwd, **env),
@@ -92,7 +88,12 @@ def test_another_config_is_refused(copy):
   refused('seed=1', cwd=cwd, env=env, match=r'another config: seed: 0 -> 1')
   (cwd / 'runs/x/denoiser/denoiser.json').unlink()  # as after a kill
   refused('denoiser.lr=.5', cwd=cwd, env=env, match=r'checkpoints .* another config: denoiser.lr')
-  refused('denoiser.net.width=16', cwd=cwd, env=env, match='of another architecture or optimizer')
+  refused(
+    'denoiser.net.width=16',
+    cwd=cwd,
+    env=env,
+    match=r'checkpoints .* denoiser.net.width: 8 -> 16. Take',
+  )
   fine(*said('classifier.lr=.5', 'sample.n=3'), cwd=cwd, **env)  # what comes later may differ
 
 
@@ -136,27 +137,6 @@ def test_held_stopped_and_gone_on(copy):
   assert f'after step {step} of 100000' in out + err
   out = fine(*said(f'denoiser.steps={step + 2}'), cwd=cwd, **env)
   assert f'goes on from step {step} of {step + 2}' in out
-
-
-def test_out_of_memory_names_what_to_lower():
-  config = load(CIRCLES, {'denoiser.batch': 64, 'denoiser.accumulate': 2})
-  layout = Layout(mesh())
-  with pytest.raises(ConfigError) as told, training.enough(config, 'denoiser', layout):
-    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.')
-  text = str(told.value)
-  for part in ('denoiser: out of memory', '64 images', 'denoiser.batch', 'denoiser.accumulate'):
-    assert part in text
-  assert 'denoiser.net.remat=full' in text and '\n' not in text
-  with pytest.raises(jax.errors.JaxRuntimeError), training.enough(config, 'denoiser', layout):
-    raise jax.errors.JaxRuntimeError('INTERNAL: something else')
-
-
-def test_memory_does_run_out(tmp_path):
-  """The error of the backend is the one that is looked for."""
-  config = load(CIRCLES, {})
-  with pytest.raises(ConfigError, match='out of memory'):
-    with training.enough(config, 'classifier', Layout(mesh())):
-      jax.jit(lambda: jax.numpy.ones((2**46,)))().block_until_ready()
 
 
 def test_the_labels_of_a_role(trained):

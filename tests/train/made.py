@@ -21,7 +21,7 @@ T, SHAPE = 40, (8, 8, 3)
 def job(init: Any, loss: Any, optim: Any, process: Any, **more: Any) -> Job:
   tx, rate = optim
   usual: Any = dict(role='denoiser', ema=0.9, accumulate=1, steps=8, log_every=2, save_every=3)
-  usual |= dict(keep=3, grid_every=None, grid=None, batch=8, shape=SHAPE)
+  usual |= dict(keep=3, grid_every=None, grid=None, batch=8)
   carried = {'kind': 'denoiser', 'config': {}}
   usual |= dict(init=init, loss=loss, tx=tx, rate=rate, process=process, carried=carried)
   return Job(**usual | more)

@@ -15,8 +15,9 @@ from PIL import Image
 from tests.train import made
 from zsi_jax.io.checkpoint import Checkpoints, read
 from zsi_jax.io.errors import CheckpointError, Stopped
+from zsi_jax.io.steps import numbers
 from zsi_jax.train.finite import TrainingError
-from zsi_jax.train.loop import fit, model_flops
+from zsi_jax.train.loop import Run, fit, model_flops
 from zsi_jax.train.sharding import Layout, mesh
 from zsi_jax.train.state import create
 from zsi_jax.train.step import make_step
@@ -65,8 +66,7 @@ def test_lines_and_saves_and_facts(whole):
   ) | set(told[1])
   first = json.loads((folder / 'metrics.jsonl').read_text().splitlines()[0])
   assert first['images_per_second'] > 0 and first['model_flops_per_second'] > 0
-  with Checkpoints(folder / 'checkpoints') as kept:
-    assert kept.steps() == [3, 6, 8]
+  assert numbers(folder / 'checkpoints') == [3, 6, 8]
   assert facts['steps'] == 8 and facts['seconds'] > 0
   assert facts['metrics'] == {k: v for k, v in told[-1].items() if k != 'step'}
 
@@ -97,8 +97,9 @@ def test_a_run_goes_on_bit_for_bit(whole, tmp_path):
         raise OSError('no more')
       return super().__next__()
 
-  with pytest.raises(OSError, match='no more'):
+  with pytest.raises(OSError, match='no more') as told:
     run(made.linear(), tmp_path, Broken)
+  assert told.value.__notes__ == ['at step 6 of denoiser']
   assert saved(tmp_path)[0] == 3 and [row['step'] for row in lines(tmp_path)] == [2, 3, 4]
   facts = run(made.linear(), tmp_path)
   assert_same(whole[0], tmp_path)
@@ -115,8 +116,9 @@ def test_sigterm_saves_and_goes_on_bit_for_bit(whole, tmp_path):
       return super().__next__()
 
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(Stopped, match='denoiser after step 5 of 8, which is saved'):
+  with pytest.raises(Stopped, match='denoiser after step 5 of 8, which is saved') as told:
     run(made.linear(), tmp_path, Termed)
+  assert not hasattr(told.value, '__notes__')
   assert signal.getsignal(signal.SIGTERM) == before
   assert saved(tmp_path)[0] == 5
   run(made.linear(), tmp_path)
@@ -150,18 +152,23 @@ def test_a_checkpoint_beyond_the_end_is_refused(whole):
   assert lines(whole[0])[-1]['step'] == 8
 
 
-def test_the_work_of_a_step_does_not_depend_on_its_parts():
+def test_the_work_of_a_step_does_not_depend_on_its_parts(tmp_path):
+  found = []
+  for parts in (1, 2):
+    run(dataclasses.replace(made.linear(), steps=1, accumulate=parts), tmp_path / str(parts))
+    line = json.loads((tmp_path / str(parts) / 'metrics.jsonl').read_text())
+    found.append(line['model_flops_per_second'] / line['images_per_second'])
+  assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_the_work_of_a_step_is_that_of_its_network():
   job = made.unet()
   key = jax.random.key(0)
   state = jax.eval_shape(lambda key: create(job.init, job.tx, job.ema, key), key)
-  found = []
-  for parts in (1, 2):
-    step = make_step(job.loss, job.tx, job.ema, parts)
-    found.append(model_flops(jax.jit(step).lower(state, made.batch(0), key), parts))
-  assert found[1] == pytest.approx(found[0], rel=0.1)  # the optimizer is counted twice
+  found = model_flops(jax.jit(make_step(job.loss, job.tx)).lower(state, made.batch(0), key))
   weights = sum(a.size for a in jax.tree.leaves(state.params) if a.ndim > 2)  # of each pixel
   passes, images, pixels = 3, 8, 64  # forward, and backward to inputs and to weights
-  assert found[0] == pytest.approx(2 * passes * images * pixels * weights, rel=0.2)
+  assert found == pytest.approx(2 * passes * images * pixels * weights, rel=0.2)
 
 
 def test_listening_where_no_handler_can_be_set():
@@ -196,15 +203,37 @@ def test_nan_stops_and_names_the_last_good_step(tmp_path):
   assert 'loss = nan' in text and 'grad_norm = nan' in text
   assert '2 of 2 parameters hold' in text and 'map/kernel' in text
   assert f'The last good step: step 3, in {tmp_path}' in text and 'denoiser.lr' in text
+  assert not hasattr(told.value, '__notes__')  # the step under way, which is another
   assert saved(tmp_path)[0] == 3
+
+
+class Seen(made.Square):
+  """Its collection is lost, and no metric tells."""
+
+  def __call__(self, variables, batch, keys, train=True):
+    loss, (told, _) = super().__call__(variables, batch, keys, train)
+    return loss, (told, {'seen': {'n': variables['seen']['n'] * np.nan}})
+
+
+def test_what_no_metric_tells_is_not_saved(tmp_path):
+  job = made.linear()
+
+  def init(key):
+    return job.init(key) | {'seen': {'n': jax.numpy.ones(2)}}
+
+  said = (
+    r'step 3 is not finite: no metric tells; 1 of \d+ arrays of the state hold 2 numbers that are '
+    r'not \(first collections/seen/n \(2\)\)\. The last good step: none was saved'
+  )
+  with pytest.raises(TrainingError, match=said):
+    run(dataclasses.replace(job, init=init, loss=Seen()), tmp_path)
 
 
 def test_a_rate_that_is_far_too_high_stops(tmp_path):
   job = dataclasses.replace(made.linear(lr=1e30), save_every=1)
   with pytest.raises(TrainingError, match='step 1 is not finite: .*none was saved'):
     run(job, tmp_path)
-  with Checkpoints(tmp_path / 'checkpoints') as kept:
-    assert kept.steps() == []
+  assert numbers(tmp_path / 'checkpoints') == []
 
 
 def test_another_architecture_and_another_config(whole):
@@ -236,6 +265,33 @@ def test_grids_come_from_the_average_by_keys_that_stay(tmp_path):
   other = tmp_path / 'other'
   run(dataclasses.replace(job, steps=4), other)
   assert (other / 'grids' / names[0]).read_bytes() == first
+
+
+def plain(variables, keys):
+  return jax.numpy.zeros((len(keys), *made.SHAPE))
+
+
+def test_a_kill_amid_a_save_loses_no_picture(tmp_path, monkeypatch):
+  """Who goes on after the save would never draw it."""
+  monkeypatch.setattr(Checkpoints, 'save', lambda *_: 1 / 0)
+  job = dataclasses.replace(made.linear(), grid=plain, grid_every=3)
+  with pytest.raises(ZeroDivisionError) as told:
+    run(job, tmp_path)
+  assert told.value.__notes__ == ['at step 3 of denoiser']
+  assert (tmp_path / 'grids' / '000003.png').is_file()
+
+
+def test_who_is_asked_to_stop_saves_before_it_draws(tmp_path, monkeypatch):
+  class Termed(made.Feed):
+    def __next__(self):
+      os.kill(os.getpid(), signal.SIGTERM)
+      return super().__next__()
+
+  monkeypatch.setattr(Run, 'draw', lambda *_: 1 / 0)
+  job = dataclasses.replace(made.linear(), grid=plain, grid_every=1)
+  with pytest.raises(ZeroDivisionError):
+    run(job, tmp_path, Termed)
+  assert saved(tmp_path)[0] == 1
 
 
 def test_a_grid_of_what_has_blown_up_is_a_picture_all_the_same(tmp_path):

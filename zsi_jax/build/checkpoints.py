@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.io import checkpoint
+from zsi_jax.build.keys import ROLES
+from zsi_jax.io import checkpoint, seal
 from zsi_jax.io.errors import WeightsError
+from zsi_jax.io.files import sha256
+from zsi_jax.io.steps import numbers
 
-ROLES = 'denoiser', 'classifier'
 FOLDER = 'checkpoints'
 
 
@@ -41,6 +43,24 @@ def read(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
   collections = trees.pop('collections', {})
   [params] = trees.values()
   return name, found, jax.tree.map(jnp.asarray, {'params': params, **collections})
+
+
+def carried(folder: Path) -> dict[str, Any] | None:
+  """What the newest step says of itself, its arrays unread; None where it cannot be relied on."""
+  import orbax.checkpoint as ocp
+
+  for step in numbers(folder / FOLDER)[-1:]:
+    path = folder / FOLDER / str(step)
+    try:
+      files = seal.read(path)[0]['files']
+    except seal.Broken:
+      return None
+    if all(
+      sha256(path / name) == s for name, (_, s) in files.items() if name.startswith('config/')
+    ):
+      told: dict[str, Any] = ocp.JsonCheckpointHandler().restore(path / 'config')
+      return told
+  return None
 
 
 def needed(told: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from zsi_jax.build import data, networks, sampling, splits
-from zsi_jax.build.keys import ConfigError, cast, flat, near, override
+from zsi_jax.build.keys import ROLES, ConfigError, cast, flat, near, override
 from zsi_jax.build.typed import arguments, fitted, optional
 from zsi_jax.data import limits
 
@@ -25,6 +26,7 @@ TRAINED: Mapping[str, Any] = {  # of each network
   'clip': float | None,
   'ema': float | None,
   'accumulate': int,
+  'times': tuple[float, float, float],
   'log_every': int,
   'save_every': int,
   'keep': int,
@@ -82,10 +84,23 @@ POSITIVE = [
   'sample.steps',
   *(
     f'{role}.{key}'
-    for role in ('denoiser', 'classifier')
+    for role in ROLES
     for key in ('batch', 'steps', 'accumulate', 'log_every', 'save_every', 'keep', 'grid_every')
   ),
 ]
+NAMES = {  # as core, nets and train have them, which load too slowly for a config
+  'process.schedule': ('cosine', 'linear', 'scaled_linear'),
+  **{f'{role}.decay': ('constant', 'linear', 'cosine') for role in ROLES},
+  'denoiser.loss': ('simple', 'hybrid', 'hybrid_paper', 'vlb'),
+  'denoiser.predicts': ('eps', 'x0', 'v'),
+  'denoiser.variance': ('learned', 'small', 'large'),
+  **{f'{role}.net.dtype': ('float32', 'bfloat16', 'float16') for role in ROLES},
+  **{
+    f'{role}.net.remat': ('full', 'dots_saveable', 'dots_with_no_batch_dims_saveable')
+    for role in ROLES
+  },
+  'sample.at': ('xt', 'mean', 'x0'),
+}
 AT_LEAST_0 = 'data.workers', 'denoiser.warmup', 'classifier.warmup', 'sample.unguided'
 
 
@@ -112,6 +127,26 @@ def complete(config: ConfigDict) -> None:
     for name in at:
       if name not in known:
         raise ConfigError(f'there is no key {group}.{name}{near(name, known)}')
+  sensible(config)
+
+
+def sensible(config: ConfigDict) -> None:
+  """Names that are known, shares that are shares, rules that can be read."""
+  there = flat(config)
+  for key, names in NAMES.items():
+    value = there.get(key)
+    if value is not None and value not in names:
+      raise ConfigError(f'{key}: there is no {value!r}{near(value, names)}')
+  for key in [*(f'{role}.ema' for role in ROLES), 'denoiser.drop']:
+    if (value := there[key]) is not None:
+      limits.real(key, value, 0, 1)
+      if value == 1 and key != 'denoiser.drop':
+        raise ConfigError(f'{key} = 1: an average that never moves; take .999, or None for none')
+  for pattern, _ in config.mesh.rules:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise ConfigError(f'mesh.rules: {pattern!r} is no regular expression: {error}') from None
 
 
 def turn(config: ConfigDict, key: str, own: Container[str], said: Mapping[str, Any]) -> None:

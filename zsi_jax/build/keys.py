@@ -91,32 +91,44 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   return [f'{k}: {said(a, k)} -> {said(b, k)}' for k in changed]
 
 
-STAGES = 'prepare', 'denoiser', 'classifier', 'sample'
+ROLES = 'denoiser', 'classifier'
 NEVER = {  # what changes where, how fast and how long, but not which, numbers are made
   *('check', 'mesh', 'log', 'data.root', 'data.workers'),
   *(
     f'{role}.{key}'
-    for role in ('denoiser', 'classifier')
+    for role in ROLES
     for key in ('accumulate', 'log_every', 'save_every', 'keep', 'grid_every', 'net.remat')
   ),
 }
 DATA = 'seed', 'data', 'split', 'support'
+BATCHES = 'data.flip', 'data.crop', 'data.keep'  # of what is trained, not of what is prepared
 
 
 def meaning(config: ConfigDict, stage: str = 'sample') -> dict[str, Any]:
-  """The plain config, without what changes no number that this stage makes.
+  """The plain config, without what changes no number that this stage makes."""
+  return reduced(plain(config), stage)
 
-  A network that is trained for longer at a constant rate is the same one, later.
+
+def reduced(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+  """`meaning` of a plain config, or of what it left of one.
+
+  A network that is trained for longer at a constant rate is the same one, later. The batch is that
+  of each network, whichever key said it.
   """
-  told, never = plain(config), set(NEVER)
-  for role in ('denoiser', 'classifier'):
-    if told[role]['decay'] == 'constant':
+  told, never = json.loads(json.dumps(config)), {*NEVER, 'data.batch'}
+  for role in ROLES:
+    own = told.get(role, {})
+    if own.get('decay') == 'constant':
       never.add(f'{role}.steps')
+    if 'batch' in own and own['batch'] is None:
+      own['batch'] = told['data'].get('batch')
   if stage != 'sample':
     never |= {group for group in told if group not in DATA}
-  if stage in ('denoiser', 'classifier'):
+  if stage in ROLES:
     never -= {stage, 'process'}
+  elif stage == 'prepare':
+    never |= {*BATCHES}
   for key in sorted(never, key=lambda k: -k.count('.')):  # parts before the groups they are in
     *path, last = key.split('.')
-    functools.reduce(lambda at, part: at[part], path, told).pop(last, None)
-  return told
+    functools.reduce(lambda at, part: at.get(part, {}), path, told).pop(last, None)
+  return dict(told)

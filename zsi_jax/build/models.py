@@ -39,6 +39,7 @@ SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
   'linear': linear,
   'scaled_linear': scaled_linear,
 }
+DTYPES = 'float32', 'bfloat16', 'float16'
 STEPS = 250  # what the papers sample with
 SHIPPED = Path(__file__).parents[1] / 'weights'  # a folder for each model that comes with us
 
@@ -136,8 +137,15 @@ def convert(src: str | Path, dst: str | Path, *, force: bool = False, **options:
   return '\n'.join([*lines, *(f'  note: {note}' for note in told['notes'])])
 
 
-def exported(src: Path, dst: Path, force: bool, dtype: str | None = None) -> str:
+def exported(src: Path, dst: Path, force: bool, dtype: str | None = None, **options: Any) -> str:
   """The newest checkpoint of workdir/<role> as weights with published names; `dtype` narrows."""
+  if options:
+    raise WeightsError(
+      f'{src}: {next(iter(options))} is no option here, where checkpoints tell all of the network: '
+      f'dtype is, one of {", ".join(DTYPES)}'
+    )
+  if dtype not in (None, *DTYPES):
+    raise WeightsError(f'dtype={dtype!r} is none of {", ".join(DTYPES)}')
   found_here = checkpoints.roles(src)
   if len(found_here) != 1:
     roles = ' and '.join(f.name for f in found_here) or 'no checkpoints'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
@@ -67,24 +67,29 @@ def guidance(config: ConfigDict, model: Model) -> Any:
   rows = weights(config)
   if rows is None:
     return None
-  classifiers = list(model.classifier.values())
-  if len(rows) != len(classifiers):
-    raise ConfigError(
-      f'sample.weights has {len(rows)} rows and there are {len(classifiers)} classifiers '
-      f'({", ".join(model.classifier)}): one row for each'
-    )
+  fits(rows, {name: term.net.classes for name, term in model.classifier.items()})
   terms = []
-  for term, row in zip(classifiers, rows, strict=True):
-    if len(row) != term.net.classes:
-      raise ConfigError(
-        f'sample.weights: {tuple(row)} has {len(row)} numbers and the classifier {term.name!r} '
-        f'{term.net.classes} classes: one number for each'
-      )
+  for term, row in zip(model.classifier.values(), rows, strict=True):
     try:
       terms.append(term.replace(at=config.sample.at).towards(*row))
     except ValueError as error:
       raise ConfigError(f'sample: {error}') from None
   return functools.reduce(operator.add, terms)
+
+
+def fits(rows: Sequence[Sequence[float]], classes: Mapping[str, int]) -> None:
+  """A ConfigError unless each classifier has its row, and each of its classes a number."""
+  if len(rows) != len(classes):
+    raise ConfigError(
+      f'sample.weights has {len(rows)} rows and there are {len(classes)} classifiers '
+      f'({", ".join(classes)}): one row for each'
+    )
+  for row, (name, n) in zip(rows, classes.items(), strict=True):
+    if len(row) != n:
+      raise ConfigError(
+        f'sample.weights: {tuple(row)} has {len(row)} numbers and the classifier {name!r} '
+        f'{n} classes: one number for each'
+      )
 
 
 def weights(config: ConfigDict) -> list[Sequence[float]] | None:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from zsi_jax.build import data, models
 from zsi_jax.build.keys import ConfigError, plain
 from zsi_jax.build.networks import architecture
-from zsi_jax.core import ClassifierLoss, Denoiser, DenoiserLoss, Process, sample
+from zsi_jax.core import ClassifierLoss, Denoiser, DenoiserLoss, Process, Times, sample
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.stamp import stamp
 from zsi_jax.train.job import Job
@@ -40,10 +40,10 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], classes: int) -> Jo
   try:
     if role == 'denoiser':
       denoiser = denoising(found)
-      loss: Any = DenoiserLoss(denoiser, process, drop=own.drop or 0.0, kind=own.loss)
+      loss: Any = DenoiserLoss(denoiser, process, Times(*own.times), own.drop or 0.0, own.loss)
       loss = Conditional(loss) if cond else loss
     else:
-      loss = ClassifierLoss(process, net)
+      loss = ClassifierLoss(process, net, Times(*own.times))
     tx, rate = optimizer(
       own.lr,
       warmup=own.warmup,
@@ -70,19 +70,20 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], classes: int) -> Jo
     grid=None if role != 'denoiser' else grid(found, size),
     batch=data.batch(config, role),
     process=process,
-    shape=size,
     carried=carried(config, role, found),
   )
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditional:
-  """The loss of a denoiser whose condition is the label."""
+  """The loss of a denoiser whose condition is the label; -1, unlabelled, is its null row."""
 
   loss: DenoiserLoss
 
   def __call__(self, variables: Any, batch: Any, keys: jax.Array, train: bool = True) -> Any:
-    return self.loss(variables, {**batch, 'cond': batch['label']}, keys, train)
+    label, null = batch['label'], self.loss.denoiser.null
+    cond = jnp.where(label < 0, null, label)
+    return self.loss(variables, {**batch, 'cond': cond}, keys, train)
 
 
 def denoising(found: dict[str, Any], variables: Any = None) -> Denoiser:

@@ -1,7 +1,6 @@
 """Processes that work as one; imports jax only where there are several."""
 
 from zsi_jax.distributed.group import (
-  agreed,
   alone,
   barrier,
   fail,
@@ -15,7 +14,6 @@ from zsi_jax.distributed.plan import DistributedError, plan
 
 __all__ = [
   'DistributedError',
-  'agreed',
   'alone',
   'barrier',
   'fail',

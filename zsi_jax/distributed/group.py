@@ -134,11 +134,6 @@ def barrier(name: str) -> None:
   gathered(None, name)
 
 
-def agreed(flag: bool, name: str = 'agreed') -> bool:
-  """Whether any process says so, the same for all; some ms each, so ask at a cadence."""
-  return any(gathered(bool(flag), name))
-
-
 def gathered(value: Any, name: str) -> list[Any]:
   """The JSON value of every process, by process; all of them ask, and in the same order.
 

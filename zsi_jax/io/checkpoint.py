@@ -25,9 +25,10 @@ from zsi_jax.io import seal
 from zsi_jax.io.errors import CheckpointError
 from zsi_jax.io.log import logger
 from zsi_jax.io.manager import Named, agreed, manager, quiet, reason
-from zsi_jax.io.steps import Layout, aside, layout, measured, newest, numbers, sealed, sweep
+from zsi_jax.io.steps import Layout, aside, layout, measured, newest, numbers, sweep
 
 ITEMS = 'state', 'data', 'config'
+Names = Iterable[str] | Callable[[Any], Iterable[str]]
 
 
 class Restored(NamedTuple):
@@ -63,10 +64,6 @@ class Checkpoints:
       if error is None:
         raise
       logger.error('%s', second)  # the first error is the one to tell
-
-  def steps(self) -> list[int]:
-    """Sealed steps whose files are there with their sizes; no byte of them is read."""
-    return [step for step in numbers(self.folder) if sealed(self.folder / str(step))]
 
   def save(
     self, step: int, state: Any, data: Any, config: Any, metrics: Mapping[str, float] | None = None
@@ -163,7 +160,7 @@ class Checkpoints:
 
 def read(
   folder: str | Path,
-  names: Iterable[str] | Callable[[Any], Iterable[str]] = ('ema', 'collections'),
+  names: Names = ('ema', 'collections'),
   step: int | None = None,
 ) -> tuple[Any, dict[str, Any], int]:
   """(config, numpy trees of these fields of the state, step): no target, on any topology.
@@ -171,24 +168,43 @@ def read(
   The newest whole step, or this one; every byte of it agrees with its seal. Nothing is changed,
   and each process reads for itself. `names` may be a function of the config.
   """
+  folder = Path(folder).expanduser().absolute()
+  names = names if callable(names) else list(names)
+  quiet()
+  if step is None:
+    return _newest(folder, names)
+  try:
+    seal.check(folder / str(step))
+  except seal.Broken as error:
+    have = ', '.join(map(str, numbers(folder))) or 'none'
+    raise CheckpointError(f'{error}. Steps there: {have}.') from None
+  return *_fields(folder / str(step), names), step
+
+
+def _newest(folder: Path, names: Names, again: int = 2) -> tuple[Any, dict[str, Any], int]:
+  """Training may go on meanwhile, and take away what is read here: then there are other steps."""
+  there = numbers(folder)
+  try:
+    step, broken = newest(folder)
+    if step is None:
+      raise CheckpointError(f'{folder}: there is no checkpoint. Train first, or give its folder.')
+    found = _fields(folder / str(step), names)
+  except Exception:
+    if not again or numbers(folder) == there:
+      raise
+    return _newest(folder, names, again - 1)
+  if broken and again and numbers(folder) != there:
+    return _newest(folder, names, again - 1)
+  for why in broken.values():
+    logger.warning('%s; step %s is used instead', why, step)
+  return *found, step
+
+
+def _fields(path: Path, names: Names) -> tuple[Any, dict[str, Any]]:
+  """(config, fields of the state) of a step, unchecked."""
   import jax
   import orbax.checkpoint as ocp
 
-  folder = Path(folder).expanduser().absolute()
-  quiet()
-  if step is None:
-    step, broken = newest(folder)
-    for why in broken.values():
-      logger.warning('%s; step %s is used instead', why, step)
-    if step is None:
-      raise CheckpointError(f'{folder}: there is no checkpoint. Train first, or give its folder.')
-  else:
-    try:
-      seal.check(folder / str(step))
-    except seal.Broken as error:
-      have = ', '.join(map(str, numbers(folder))) or 'none'
-      raise CheckpointError(f'{error}. Steps there: {have}.') from None
-  path = folder / str(step)
   config = ocp.JsonCheckpointHandler().restore(path / 'config')
   handler = ocp.PyTreeCheckpointHandler()
   names = list(names(config) if callable(names) else names)
@@ -204,7 +220,7 @@ def read(
       partial_restore=True,
     ),
   )
-  return config, found, step
+  return config, found
 
 
 def digest(folder: str | Path, step: int) -> str:

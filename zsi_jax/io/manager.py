@@ -73,23 +73,28 @@ class Named:
 
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
     if isinstance(error, Exception):
+      do = 'Make room or choose another workdir, and run' if disk(error) else 'Run'
       raise CheckpointError(
         f'{self.path}: the checkpoint could not be saved ({reason(error)}); the ones before it '
-        'are whole. Make room or choose another workdir, and run again: it goes on from there.'
+        f'are whole. {do} again: it goes on from there.'
       ) from error
 
 
 def reason(error: BaseException) -> str:
   """What the system said, else the first line."""
+  return disk(error) or (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def disk(error: BaseException) -> str | None:
+  """What the system said of a file; of a process that is gone it is None."""
   seen: BaseException | None = error
   while seen is not None:
-    if isinstance(seen, OSError) and seen.strerror:
-      return seen.strerror
+    if isinstance(seen, OSError) and not isinstance(seen, (ConnectionError, TimeoutError)):
+      if seen.strerror:
+        return seen.strerror
     seen = seen.__cause__ or seen.__context__
-  text = str(error)
-  if code := re.search(r"os_error_code='(\d+)'", text):  # of tensorstore, whose errors are long
-    return os.strerror(int(code[1]))
-  return (text.strip().splitlines() or [type(error).__name__])[0][:300]
+  code = re.search(r"os_error_code='(\d+)'", str(error))  # of tensorstore, whose errors are long
+  return os.strerror(int(code[1])) if code else None
 
 
 def agreed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Metrics of a training: lines of JSON, TensorBoard's events, and W&B where it is asked for.
 
 folder/metrics.jsonl  one object a line, with its "step"; a number that is not finite is null
-folder/tb/            the same numbers, and pictures
+folder/tb/            the same numbers, pictures, and the config of each run
 folder/wandb.json     the id under which W&B knows the run
 
 A step stands there once: `resume` drops what a killed run wrote beyond the checkpoint that the next
@@ -15,6 +15,7 @@ import json
 import math
 import os
 import secrets
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,7 @@ class Metrics:
   ) -> None:
     self.folder = Path(folder).expanduser()
     self.folder.mkdir(parents=True, exist_ok=True)
+    self._config = config
     self._run = None if wandb is None else _joined(self.folder, wandb, config)
     self._lines: IO[bytes] | None = None
     self._events: Events | None = None
@@ -57,6 +59,9 @@ class Metrics:
         whole.write(path, new)
     self._lines = open(path, 'ab', buffering=0)
     self._events = Events(self.folder / 'tb', step + 1)
+    if self._config:
+      told = json.dumps(self._config, indent=1)
+      self._events.text(step + 1, 'config', textwrap.indent(told, ' ' * 4))  # Markdown: as it is
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Numbers (of Python, numpy or a device) by name; text goes into the lines only."""

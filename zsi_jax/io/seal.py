@@ -51,7 +51,10 @@ def read(folder: Path) -> tuple[dict[str, Any], str]:
     agrees = False
   if not agrees:
     raise Broken(path, 'does not agree with its own sha256')
-  there = _sizes(folder)
+  try:
+    there = _sizes(folder)
+  except OSError as error:  # training may be removing it
+    raise Broken(Path(error.filename or folder), f'cannot be read ({error.strerror})') from None
   for name in files.keys() | there.keys():
     if name not in there:
       raise Broken(folder / name, 'is missing')

@@ -36,14 +36,6 @@ def numbers(folder: Path) -> list[int]:
   return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 
-def sealed(path: Path) -> bool:
-  try:
-    seal.read(path)
-  except seal.Broken:
-    return False
-  return True
-
-
 def measured(folder: Path, name: str) -> dict[int, float]:
   """One of the metrics that steps were saved with."""
   found = {}
@@ -109,7 +101,7 @@ def sweep(folder: Path) -> list[str]:
 
 
 def aside(folder: Path, step: int) -> Path:
-  """Renames a step to what neither orbax nor `steps` takes for one."""
+  """Renames a step to what neither orbax nor `numbers` takes for one."""
   for n in range(10**6):
     path = folder / (f'{ASIDE}-{step}' + f'-{n}' * bool(n))
     if not path.exists():

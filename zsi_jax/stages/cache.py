@@ -6,6 +6,7 @@ the user's cache.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -70,8 +71,9 @@ def mend(path: Path) -> None:
   before = mark.stat().st_mtime if mark.exists() else time.time()  # one of others is theirs
   mark.touch()
   for entry in path.glob('*-cache'):
-    if entry.stat().st_mtime >= before and torn(entry.read_bytes()):
-      entry.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another process may remove it first, or own it
+      if entry.stat().st_mtime >= before and torn(entry.read_bytes()):
+        entry.unlink()
 
 
 def torn(data: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 import time
@@ -17,16 +16,9 @@ from zsi_jax.build.splits import seal
 from zsi_jax.io import log
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import digest
-from zsi_jax.stages import STAGES, cache
+from zsi_jax.stages import STAGES, cache, memory
 from zsi_jax.stages.config import load
 
-FULL = 'RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory'
-LOWER = {  # what takes the memory of a stage
-  'prepare': ('data.workers',),
-  'denoiser': ('denoiser.batch', 'data.batch'),
-  'classifier': ('classifier.batch', 'data.batch'),
-  'sample': ('sample.batch',),
-}
 SEEN = 60.0  # seconds in which a shared disk shows to all what one has written
 
 
@@ -47,6 +39,8 @@ def run(
       if name != 'prepare':
         cache.start()
         device()
+      if stage == 'all' and name == 'denoiser':
+        importlib.import_module('zsi_jax.stages.foresight').foresee(told, folder)
       one(name, told, folder)
     distributed.barrier('the end')
   return 0
@@ -64,17 +58,20 @@ def one(name: str, config: ConfigDict, workdir: Path) -> None:
       work(config, workdir)
   except Exception as error:
     error.add_note(f'in the stage {name}, config {digest(meaning(config))}, {workdir}')
-    if why := known(name, config, error):
-      raise ConfigError(why) from error
+    if memory.full(error):
+      first = (str(error).strip().splitlines() or ['MemoryError'])[0][:200]
+      advice = memory.advice(config, name, devices=1 if name == 'prepare' else device())
+      raise ConfigError(f'{name}: out of memory ({first}) {advice}') from error
     raise
 
 
-def device() -> None:
-  """A ConfigError where jax has no device of the kind that is asked for."""
+def device() -> int:
+  """How many there are; a ConfigError where jax has none of the kind that is asked for."""
   import jax
 
   try:
     jax.local_devices()
+    return jax.device_count()
   except (RuntimeError, AssertionError) as error:  # the second where there is no CUDA plugin
     asked, first = os.environ.get('JAX_PLATFORMS'), (str(error).splitlines() or [''])[0]
     raise ConfigError(
@@ -94,15 +91,3 @@ def together(path: Path) -> None:
       f'{path}: processes {blind} do not see what process 0 wrote: all need one --workdir, on a '
       'disk that they share'
     )
-
-
-def known(name: str, config: ConfigDict, error: Exception) -> str | None:
-  """One line for what runs out, or is not there, at run time."""
-  first = (str(error).strip().splitlines() or [''])[0][:200]
-  if isinstance(error, MemoryError) or (
-    isinstance(error, RuntimeError) and any(word in str(error) for word in FULL)
-  ):
-    values = {key: functools.reduce(getattr, key.split('.'), config) for key in LOWER[name]}
-    key, value = next((k, v) for k, v in values.items() if v is not None)
-    return f'{name}: out of memory with {key} = {value} ({first or "MemoryError"}): lower {key}'
-  return None

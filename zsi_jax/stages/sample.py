@@ -10,10 +10,9 @@ a run that was killed and goes on.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from zsi_jax.build.keys import ConfigError, plain
 from zsi_jax.build.models import Model
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.log import bar, logger
-from zsi_jax.stages import redraw
+from zsi_jax.stages import redraw, training
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.drawing import Crew, Task, micro_batches
 from zsi_jax.stages.run import SEEN
@@ -41,11 +40,21 @@ SAID_EVERY = 60  # s between two lines of the log
 def sample(config: ConfigDict, workdir: Path) -> None:
   """All images, each once; what is there stays, and a finished set is only looked at."""
   checked(config)
-  with contextlib.ExitStack() as stack:
-    distributed.alone(lambda: stack.enter_context(work.held(workdir)), 'sample')
-    stopped = stack.enter_context(listening())
-    for task in tasks(config, workdir):
+  with work.shared(workdir), listening() as stopped:
+    model = trained.model(config, workdir)
+    trusted(config, workdir, model)
+    todo = list(tasks(config, workdir, model))
+    distributed.alone(lambda: begun([task.stored for task in todo]), 'sample begins')
+    for task in todo:
       one(task, config.check, stopped)
+
+
+def begun(sets: Sequence[Sampled]) -> None:
+  """All folders are ours, or none is touched."""
+  for stored in sets:
+    stored.agree()
+  for stored in sets:
+    stored.begin()
 
 
 def checked(config: ConfigDict) -> None:
@@ -63,11 +72,32 @@ def checked(config: ConfigDict) -> None:
       f'sample.name = {UNGUIDED!r} is the set of the sample.unguided = {own.unguided} images: '
       'take another name, or sample.unguided=0'
     )
+  sampling.solver(config)
 
 
-def tasks(config: ConfigDict, workdir: Path) -> Iterator[Task]:
+def own(config: ConfigDict) -> list[str]:
+  """The roles of this workdir's networks that are drawn with."""
+  said = config.sample
+  classifier = said.weights is not None and not said.classifiers
+  return ['denoiser'] * (said.denoiser is None) + ['classifier'] * classifier
+
+
+def trusted(config: ConfigDict, workdir: Path, model: Model) -> None:
+  """A ConfigError unless this workdir's networks are finished, by this config."""
+  for role in own(config):
+    name = role if role == 'denoiser' else next(iter(model.classifier))
+    told, step = training.there(config, workdir, role), model.config[name]['source']['step']
+    if told is None or told['steps'] != step:
+      key, path = f'sample.{role}{"s" * (role != "denoiser")}', f'{workdir}/{role}'
+      said = path if role == 'denoiser' else f'"(\'{path}\',)"'
+      raise ConfigError(
+        f'the {role} of {workdir} is not finished (step {step} of {config[role].steps}): run '
+        f'--stage={role}, or {key}={said} says to take it as it is'
+      )
+
+
+def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
   """The set of this config, and the unguided one."""
-  model = trained.model(config, workdir)
   sets = [(config.sample.name, config.sample.n, sampling.guidance(config, model))]
   if config.sample.unguided:
     sets.append((UNGUIDED, config.sample.unguided, None))
@@ -78,8 +108,9 @@ def tasks(config: ConfigDict, workdir: Path) -> Iterator[Task]:
       else 'no guidance is in it: raise sample.steps, or train the denoiser at a lower rate'
     )
     source = depends(config, model, n, guided=guidance is not None)
+    instead = 'Leave them with sample.unguided=0' if name == UNGUIDED else Sampled.instead
     yield Task(
-      Sampled(workdir / 'samples' / name, source, tuple(model.shape)),
+      Sampled(workdir / 'samples' / name, source, tuple(model.shape), instead),
       (model.process, model.denoiser, guidance, sampling.solver(config)),
       advice,
     )
@@ -113,8 +144,7 @@ def one(task: Task, check: bool, stopped: Callable[[], bool]) -> None:
 
 
 def done(stored: Sampled, check: bool) -> bool:
-  """Whether the set is finished and all there; its folder is ours from now on."""
-  stored.begin()
+  """Whether the set is finished and all there."""
   told = stored.done()
   if told is None:
     return False

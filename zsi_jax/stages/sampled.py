@@ -39,6 +39,7 @@ class Sampled:
   folder: Path
   source: Mapping[str, Any]  # JSON: all that the images depend on
   shape: tuple[int, ...]  # of an image
+  instead: str = 'Take another sample.name'  # where the folder has other images
 
   @property
   def n(self) -> int:
@@ -64,21 +65,25 @@ class Sampled:
   def digest(self) -> str:
     return digest(self.source)
 
-  def begin(self) -> None:
-    """A ConfigError where the folder belongs to other images; else it is ours from now on."""
-    told = self._read(TOLD) or self._read(BEGUN)
-    if told is None and any(self.folder.glob('*.npz')):
+  def agree(self) -> None:
+    """A ConfigError where the folder belongs to other images; begun without any it is free."""
+    told, images = self._read(TOLD), any(self.folder.glob('*.npz'))
+    told = told or (self._read(BEGUN) if images else None)
+    if told is None and images:
       raise ConfigError(
         f'{self.folder}: there are images, and no {BEGUN} tells of what. '
-        'Take another sample.name, or remove it'
+        f'{self.instead}, or remove it'
       )
-    if told is None:
-      work.write(self.folder / BEGUN, _text(self.source))
-    elif changed := differences({k: told.get(k) for k in self.source}, self.source):
+    if told and (changed := differences({k: told.get(k) for k in self.source}, self.source)):
       raise ConfigError(
         f'{self.folder} holds images of another sampling: {"; ".join(changed)}. '
-        'Take another sample.name, or what made these'
+        f'{self.instead}, or what made these'
       )
+
+  def begin(self) -> None:
+    """After `agree`: the folder is ours from now on."""
+    if not (self.folder / TOLD).is_file() and not any(self.folder.glob('*.npz')):
+      work.write(self.folder / BEGUN, _text(self.source))
 
   def done(self) -> dict[str, Any] | None:
     """sample.json, or None where it is not written yet."""

@@ -6,9 +6,8 @@ workdir/<role>/<role>.json                                written last: where it
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,21 @@ import jax
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build.keys import ConfigError, differences, meaning
+from zsi_jax.build import checkpoints
+from zsi_jax.build.keys import ConfigError, differences, meaning, reduced
 from zsi_jax.build.training import job
 from zsi_jax.data.mesh import on_mesh
+from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.io import seal
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import prepare
+from zsi_jax.stages import memory, prepare
 from zsi_jax.stages import workdir as work
 from zsi_jax.train.job import Job
 from zsi_jax.train.loop import CHECKPOINTS, Feed, fit
 from zsi_jax.train.sharding import AXES, Layout, mesh
 
 NEEDED = 'image', 'label', 'example'  # of a batch, by a step
-MEMORY = 'RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory'
 
 
 def denoiser(config: ConfigDict, workdir: Path) -> None:
@@ -42,27 +42,25 @@ def classifier(config: ConfigDict, workdir: Path) -> None:
 
 def train(config: ConfigDict, workdir: Path, role: str) -> None:
   """Goes on from the last checkpoint; a network that is finished is only named."""
-  with held(workdir):
+  with work.shared(workdir):
     pipeline = prepare.pipeline(config, workdir, role)
-    told = distributed.alone(lambda: found(config, workdir, role), f'what is there of the {role}')
+    told = distributed.alone(
+      lambda: finished(config, workdir, role), f'what is there of the {role}'
+    )
     if told is not None:
       logger.info('%s: %s is done (%s)', role, workdir, summary(told))
       return
-    shape = pipeline.source.fields['image'].shape
-    todo = job(config, role, shape, labels(workdir, role))
-    layout = laid(config, role, todo)
+    todo, layout = planned(config, workdir, role, pipeline)
 
     def feed(position: Any) -> Feed:
       batches = pipeline.batches(0 if position is None else position)
       return Picked(on_mesh(batches, layout.mesh, AXES))
 
     def agree(carried: Any) -> None:
-      same(workdir, role, ConfigDict(carried['config']), config)
+      same(workdir, role, carried, config)
 
-    with enough(config, role, layout):
-      facts = fit(
-        todo, layout, feed, workdir / role, seed=config.seed, wandb=config.log.wandb, agree=agree
-      )
+    folder, wandb = workdir / role, config.log.wandb
+    facts = fit(todo, layout, feed, folder, seed=config.seed, wandb=wandb, agree=agree)
     own = stamp(meaning(config, role), seeds=config.seed, batch=todo.batch // layout.devices)
     told = {'role': role, **facts, 'config': meaning(config, role), 'stamp': own}
     data = (json.dumps(told, indent=1) + '\n').encode()
@@ -87,12 +85,10 @@ class Picked:
     self.batches.close()
 
 
-@contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
-  """The workdir, by process 0 for all of them."""
-  with contextlib.ExitStack() as stack:
-    distributed.alone(lambda: stack.enter_context(work.held(workdir)), f'{workdir} is held')
-    yield
+def planned(config: ConfigDict, workdir: Path, role: str, pipeline: Pipeline) -> tuple[Job, Layout]:
+  """What is trained, and where; a ConfigError where it cannot be. Nothing is allocated."""
+  todo = job(config, role, pipeline.source.fields['image'].shape, labels(workdir, role))
+  return todo, laid(config, role, todo)
 
 
 def place(workdir: Path, role: str) -> Path:
@@ -112,10 +108,40 @@ def read(workdir: Path, role: str) -> dict[str, Any] | None:
     raise ConfigError(f'{path}: cannot be read ({error!r:.200}); remove it first') from None
 
 
-def found(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
-  """<role>.json of a network that is finished by this config, else None."""
-  told = read(workdir, role)
-  return told if told is not None and finished(config, workdir, role, told) else None
+def there(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
+  """<role>.json of a network that is trained to the end of this config, else None.
+
+  A ConfigError where it was for longer, or what there is was made by another config: that is told
+  by keys, and not by the arrays of checkpoints.
+  """
+  told, steps = read(workdir, role), config[role].steps
+  if told is not None:
+    work.agree(workdir, told['config'], config, role)
+    if told['steps'] == steps:
+      return told
+    if told['steps'] > steps:
+      raise ConfigError(
+        f'{workdir}: the {role} was trained for {told["steps"]} steps, more than {role}.steps = '
+        f'{steps}; say {role}.steps={told["steps"]}, or take another --workdir'
+      )
+  if (carried := checkpoints.carried(workdir / role)) is not None:
+    same(workdir, role, carried, config)
+  return None
+
+
+def finished(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
+  """`there`, and its last checkpoint is."""
+  told = there(config, workdir, role)
+  if told is not None:
+    path = workdir / role / CHECKPOINTS / str(told['steps'])
+    try:
+      (seal.check if config.check else seal.read)(path)
+    except seal.Broken as error:
+      raise ConfigError(
+        f'{error}, and {place(workdir, role)} says that it was finished: bring it back, or remove '
+        'that file to go on from an older step'
+      ) from None
+  return told
 
 
 def summary(told: dict[str, Any]) -> str:
@@ -124,31 +150,9 @@ def summary(told: dict[str, Any]) -> str:
   return ', '.join([f'{told["steps"]} steps in {told["seconds"]:.0f} s', *last])
 
 
-def finished(config: ConfigDict, workdir: Path, role: str, told: dict[str, Any]) -> bool:
-  """Whether nothing is left to do: a network may be trained for longer, never for shorter."""
-  work.agree(workdir, told['config'], config, role)
-  steps = config[role].steps
-  if told['steps'] > steps:
-    raise ConfigError(
-      f'{workdir}: the {role} was trained for {told["steps"]} steps, more than {role}.steps = '
-      f'{steps}; say {role}.steps={told["steps"]}, or take another --workdir'
-    )
-  if told['steps'] < steps:
-    return False
-  path = workdir / role / CHECKPOINTS / str(steps)
-  try:
-    (seal.check if config.check else seal.read)(path)
-  except seal.Broken as error:
-    raise ConfigError(
-      f'{error}, and {place(workdir, role)} says that it was finished: bring it back, or remove '
-      'that file to go on from an older step'
-    ) from None
-  return True
-
-
-def same(workdir: Path, role: str, there: ConfigDict, here: ConfigDict) -> None:
+def same(workdir: Path, role: str, carried: Mapping[str, Any], config: ConfigDict) -> None:
   """A ConfigError with what differs between the config of a checkpoint and this one."""
-  if changed := differences(meaning(there, role), meaning(here, role)):
+  if changed := differences(reduced(carried['config'], role), meaning(config, role)):
     raise ConfigError(
       f'{workdir}: the checkpoints of the {role} were made with another config: '
       f'{"; ".join(changed)}. Take another --workdir, or the config that made them'
@@ -170,37 +174,16 @@ def laid(config: ConfigDict, role: str, todo: Job) -> Layout:
     raise ConfigError(str(error)) from None
   devices, parts = layout.devices, todo.accumulate
   if todo.batch % (devices * parts):
-    key, _ = size(config, role)
+    key, _ = memory.batch(config, role)
     several = f' in {parts} accumulated parts' if parts > 1 else ''
     fits = max(todo.batch // (devices * parts), 1) * devices * parts
     raise ConfigError(
       f'{key} = {todo.batch} cannot be divided over {devices} devices{several}: take a multiple of '
       f'{devices * parts}, such as {fits}'
     )
+  if layout.rules:
+    try:
+      layout.params(jax.eval_shape(todo.init, jax.random.key(0))['params'])
+    except ValueError as error:
+      raise ConfigError(f'{role}: {error}') from None
   return layout
-
-
-def size(config: ConfigDict, role: str) -> tuple[str, int]:
-  """The key that says the batch of a role, and what it says."""
-  own = config[role].batch
-  return ('data.batch', config.data.batch) if own is None else (f'{role}.batch', own)
-
-
-@contextlib.contextmanager
-def enough(config: ConfigDict, role: str, layout: Layout) -> Iterator[None]:
-  """Where memory runs out: what took it, and what to lower."""
-  try:
-    yield
-  except (jax.errors.JaxRuntimeError, MemoryError) as error:
-    if not isinstance(error, MemoryError) and not any(word in str(error) for word in MEMORY):
-      raise
-    own = config[role]
-    key, batch = size(config, role)
-    kind = layout.mesh.devices.flat[0].device_kind
-    remat = f', or say {role}.net.remat=full' if own.net.get('remat', 'full') is None else ''
-    raise ConfigError(
-      f'{role}: out of memory on {layout.devices} x {kind} with {batch} images of a step in '
-      f'{own.accumulate} parts, {batch // layout.devices // own.accumulate} on a device at a time. '
-      f'Lower {key}, or raise {role}.accumulate (now {own.accumulate}){remat}, or spread the '
-      f'state with mesh.fsdp (now {config.mesh.fsdp})'
-    ) from error

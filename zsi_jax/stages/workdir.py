@@ -10,8 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from zsi_jax import whole
-from zsi_jax.build.keys import ConfigError, differences, meaning
+from zsi_jax import distributed, whole
+from zsi_jax.build.keys import ConfigError, differences, meaning, reduced
 from zsi_jax.data import lock
 
 
@@ -23,6 +23,14 @@ def held(folder: Path, name: str = '.lock') -> Iterator[None]:
       stack.enter_context(lock.held(folder / name))
     except OSError as error:
       raise ConfigError(f'{folder}: cannot be written ({error.strerror}); choose another') from None
+    yield
+
+
+@contextlib.contextmanager
+def shared(workdir: Path) -> Iterator[None]:
+  """Held by process 0 for all of them."""
+  with contextlib.ExitStack() as stack:
+    distributed.alone(lambda: stack.enter_context(held(workdir)), f'{workdir} is held')
     yield
 
 
@@ -40,7 +48,7 @@ def agree(
   workdir: Path, told: Mapping[str, Any], config: ConfigDict, stage: str = 'prepare'
 ) -> None:
   """A ConfigError with the keys that differ, unless this stage was made with this config."""
-  if changed := differences(told, meaning(config, stage)):
+  if changed := differences(reduced(told, stage), meaning(config, stage)):
     raise ConfigError(
       f'{workdir} was made with another config: {"; ".join(changed)}. '
       'Take another --workdir, or the config that made this one'

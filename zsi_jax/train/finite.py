@@ -37,17 +37,19 @@ def bad(values: Mapping[str, float]) -> list[str]:
 
 
 def refused(
-  role: str, step: int, values: Mapping[str, float], params: Any, saved: int | None, folder: Path
+  role: str, step: int, values: Mapping[str, float], state: Any, saved: int | None, folder: Path
 ) -> TrainingError:
   """The error for a step whose metrics or arrays are not finite."""
   said = ', '.join(f'{name} = {values[name]}' for name in bad(values)) or 'no metric tells'
-  found = wrong(params)
+  tree, kind = state.params, 'parameters'
+  if not (found := wrong(tree)):  # then it is the moments, the average or a collection
+    tree, kind, found = state, 'arrays of the state', wrong(state)
   first = ', '.join(f'{path} ({n})' for path, n in list(found.items())[:SHOWN])
   which = f' (first {first})' if found else ''
   last = f'step {saved}, in {folder / str(saved)}' if saved else 'none was saved'
   return TrainingError(
     f'{role}: step {step} is not finite: {said}; {len(found)} of '
-    f'{len(jax.tree.leaves(params))} parameters hold {sum(found.values()):,} numbers that are '
+    f'{len(jax.tree.leaves(tree))} {kind} hold {sum(found.values()):,} numbers that are '
     f'not{which}. The last good step: {last}. Lower {role}.lr, set {role}.clip or a longer '
     f'{role}.warmup, and take another workdir'
   )

@@ -31,5 +31,4 @@ class Job:
   grid: Callable[[Any, jax.Array], jax.Array] | None  # (variables, keys) -> images
   batch: int
   process: Process  # that the noise of training comes from
-  shape: tuple[int, ...]  # (H, W, C)
   carried: dict[str, Any]  # JSON: what a checkpoint says of itself

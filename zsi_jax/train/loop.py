@@ -12,7 +12,7 @@ import io
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,6 +69,7 @@ def fit(
     with contextlib.ExitStack() as stack:
       kept = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=job.keep, best='loss'))
       run = Run(job, layout, folder, seed, kept)
+      stack.enter_context(run.noted())
       run.begin(agree)
       if jax.process_index() == 0:
         run.metrics = stack.enter_context(Metrics(folder, wandb, job.carried['config']))
@@ -103,6 +104,17 @@ class Run:
 
     return jax.jit(made, out_shardings=self.layout.whole)()
 
+  @contextlib.contextmanager
+  def noted(self) -> Iterator[None]:
+    """What leaves training unasked says at which step."""
+    try:
+      yield
+    except (Stopped, finite.TrainingError):  # they name their step
+      raise
+    except Exception as error:
+      error.add_note(f'at step {self.step} of {self.job.role}')
+      raise
+
   def begin(self, agree: Callable[[Any], None]) -> None:
     """The state, restored or made."""
     job, layout = self.job, self.layout
@@ -134,13 +146,13 @@ class Run:
     calm, stop = flags(self.layout)
     program, pending, stopped = None, deque[tuple[int, Any]](), False
     while self.step < self.job.steps and not stopped:
+      self.step += 1
       batch = next(batches)
       if program is None:
         program = self.compiled(self.state, batch, key, calm)
         self.window.clear()
       flag = stop if stopping() else calm
       self.state, metrics = program(self.state, batch, key, flag)
-      self.step += 1
       pending.append((self.step, metrics))
       while pending and (len(pending) > BEHIND or stopped or self.due(self.step)):
         stopped |= self.take(*pending.popleft())
@@ -155,22 +167,26 @@ class Run:
   def compiled(self, *args: Any) -> Any:
     job, rows, at = self.job, self.layout.rows, time.perf_counter()
     T = int(job.process.levels.t[-1]) + 1
-    step = make_step(
-      job.loss, job.tx, job.ema, job.accumulate, rate=job.rate, T=T, layout=self.layout
-    )
 
-    def whole_step(state: TrainState, batch: Any, key: jax.Array, stop: jax.Array) -> Any:
-      state, metrics = step(state, batch, key)
-      return state, metrics | {STOP: jnp.stack([stop.max(), jnp.ones(())])}
+    def lowered(accumulate: int) -> Any:
+      step = make_step(
+        job.loss, job.tx, job.ema, accumulate, rate=job.rate, T=T, layout=self.layout
+      )
 
-    lowered = jax.jit(
-      whole_step,
-      in_shardings=(self.shardings, rows, self.layout.whole, rows),
-      out_shardings=(self.shardings, self.layout.whole),
-      donate_argnums=0,
-    ).lower(*args)
-    program = lowered.compile()
-    self.flops = model_flops(lowered, job.accumulate)
+      def whole_step(state: TrainState, batch: Any, key: jax.Array, stop: jax.Array) -> Any:
+        state, metrics = step(state, batch, key)
+        return state, metrics | {STOP: jnp.stack([stop.max(), jnp.ones(())])}
+
+      return jax.jit(
+        whole_step,
+        in_shardings=(self.shardings, rows, self.layout.whole, rows),
+        out_shardings=(self.shardings, self.layout.whole),
+        donate_argnums=0,
+      ).lower(*args)
+
+    plain = lowered(1)  # of which flops are counted: of a scan they would be those of one part
+    program = (plain if job.accumulate == 1 else lowered(job.accumulate)).compile()
+    self.flops = model_flops(plain)
     parameters = sum(a.size for a in jax.tree.leaves(self.state.params))
     logger.info(
       '%s: %s parameters, batches of %d on %s; compiled in %.1f s',
@@ -217,10 +233,12 @@ class Run:
     """What is due at this step, after its line."""
     if self.window.steps:
       self.write(self.step)
-    if self.saves(self.step) or stopped:
-      self.save()
-    if self.draws(self.step):
-      self.draw()
+    # A run goes on after the save, so that the picture of this step comes before it; but who was
+    # asked to stop may be killed any moment.
+    draws, saves = (self.draws(self.step), self.draw), (self.saves(self.step) or stopped, self.save)
+    for due, do in (saves, draws) if stopped else (draws, saves):
+      if due:
+        do()
     self.window.clear()  # what this took is not the step's time
 
   def save(self) -> None:
@@ -236,7 +254,7 @@ class Run:
 
   def refused(self, step: int, values: Any) -> finite.TrainingError:
     folder = self.folder / CHECKPOINTS
-    return finite.refused(self.job.role, step, values, self.state.params, self.saved, folder)
+    return finite.refused(self.job.role, step, values, self.state, self.saved, folder)
 
   @functools.cached_property
   def drawer(self) -> Any:
@@ -270,10 +288,10 @@ class Run:
     return {'steps': self.step, 'metrics': self.last, 'seconds': round(seconds, 1)}
 
 
-def model_flops(lowered: Any, accumulate: int) -> float | None:
-  """Of one step on the whole batch, before it is divided; the body of a scan is counted once."""
+def model_flops(lowered: Any) -> float | None:
+  """Of one step on the whole batch, before it is divided; what remat computes again counts too."""
   try:
-    return float(lowered.cost_analysis()['flops']) * accumulate
+    return float(lowered.cost_analysis()['flops'])
   except (KeyError, TypeError, NotImplementedError, jax.errors.JaxRuntimeError):
     return None
 

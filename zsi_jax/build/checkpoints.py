@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def read(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
       f'{folder}: its checkpoints do not say what network they are of ({error!r}); they were not '
       'written by `zsi run`'
     ) from None
-  found['source'] = {'step': step, 'sha256': checkpoint.digest(folder / FOLDER, step)}
+  found['source'] = {'step': step, 'sha256': fingerprint(trees)}
   collections = trees.pop('collections', {})
   [params] = trees.values()
   return name, found, jax.tree.map(jnp.asarray, {'params': params, **collections})
@@ -61,6 +62,16 @@ def carried(folder: Path) -> dict[str, Any] | None:
       told: dict[str, Any] = ocp.JsonCheckpointHandler().restore(path / 'config')
       return told
   return None
+
+
+def fingerprint(trees: Any) -> str:
+  """Of names, shapes and numbers: the same weights have the same one, however they are stored."""
+  whole = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
+    array = np.ascontiguousarray(leaf)
+    whole.update(f'{jax.tree_util.keystr(path)} {array.dtype} {array.shape}'.encode())
+    whole.update(array.tobytes())
+  return whole.hexdigest()
 
 
 def needed(told: Any) -> list[str]:

@@ -223,14 +223,6 @@ def _fields(path: Path, names: Names) -> tuple[Any, dict[str, Any]]:
   return config, found
 
 
-def digest(folder: str | Path, step: int) -> str:
-  """The sha256 that stands for all bytes of a step."""
-  try:
-    return seal.read(Path(folder).expanduser() / str(step))[1]
-  except seal.Broken as error:
-    raise CheckpointError(f'{error}.') from None
-
-
 def _placed(abstract: Any) -> Any:
   """Leaves that name no sharding go to the first device."""
   import jax

@@ -37,5 +37,29 @@ def networks(config: ConfigDict, workdir: Path) -> None:
   others += own.classifiers if rows is not None else ()
   for path in others:
     place = models.place_of(path)
-    if not place.exists() and workdir.absolute() not in place.absolute().parents:
+    if workdir.absolute() in place.absolute().parents:
+      continue  # it may not be trained yet
+    if not place.exists():
       raise ConfigError(f'sample: {place}: there is nothing to draw with')
+    if own.denoiser is None:
+      guides(config, workdir, str(place))
+
+
+def guides(config: ConfigDict, workdir: Path, path: str) -> None:
+  """A ConfigError where classifiers from elsewhere cannot guide the denoiser of this config."""
+  here = {
+    'process': (config.process.schedule, config.process.T),
+    'image shape': prepare.pipeline(config, workdir, 'denoiser').source.fields['image'].shape,
+  }
+  for name, (found, _, file) in trained.found(path, 'classifier', read).items():
+    there = {'process': models.chain(found), 'image shape': models.side(found)}
+    if name != 'denoiser' and there != here:
+      what = next(key for key in here if here[key] != there[key])
+      raise ConfigError(
+        f'sample: the denoiser of this config has {what} {here[what]}, {file} has {there[what]}: '
+        'they cannot guide each other'
+      )
+
+
+def read(path: Path) -> dict[str, models.Part]:
+  return models.parts([path], {})

@@ -87,7 +87,13 @@ def trusted(config: ConfigDict, workdir: Path, model: Model) -> None:
   for role in own(config):
     name = role if role == 'denoiser' else next(iter(model.classifier))
     told, step = training.there(config, workdir, role), model.config[name]['source']['step']
-    if told is None or told['steps'] != step:
+    if told is not None and told['steps'] != step:
+      raise ConfigError(
+        f'{workdir}/{role}: it was finished, and step {step} is its last whole checkpoint: bring '
+        f'back step {told["steps"]}, or remove {role}.json there and run --stage={role}, which '
+        f'goes on from step {step}'
+      )
+    if told is None:
       key, path = f'sample.{role}{"s" * (role != "denoiser")}', f'{workdir}/{role}'
       said = path if role == 'denoiser' else f'"(\'{path}\',)"'
       raise ConfigError(
@@ -152,6 +158,8 @@ def done(stored: Sampled, check: bool) -> bool:
     redraw.verify(stored, told)
   if gone := stored.missing(told):
     logger.warning('%s: gone, or of another size: drawn again: %s', stored.folder, ' '.join(gone))
+    for name in gone:  # what contradicts its seal is not kept
+      (stored.folder / name).unlink(missing_ok=True)
     return False
   if not (stored.folder / PICTURE).is_file():
     stored.picture()

@@ -65,6 +65,13 @@ def test_a_workdir_loads_without_its_config(workdir):
   assert state['step'] == 1 and len(state['sha256']) == 64
 
 
+def test_the_same_weights_have_the_same_sha256(workdir, tmp_path):
+  """However they are stored: orbax gives its files other names each time."""
+  made(tmp_path)
+  sources = [zsi.load(folder).config['denoiser']['source'] for folder in (workdir, tmp_path)]
+  assert sources[0] == sources[1] != zsi.load(workdir).config['side']['source']
+
+
 def test_the_average_is_what_is_loaded(workdir):
   """Of the denoiser; the classifier, as published, has none."""
   from zsi_jax.io.checkpoint import read

@@ -1,7 +1,6 @@
 """Checkpoints of one process: the same bits, the last and the best, and whatever may be broken."""
 
 import errno
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from zsi_jax.io import seal, steps
-from zsi_jax.io.checkpoint import Checkpoints, digest, read
+from zsi_jax.io.checkpoint import Checkpoints, read
 from zsi_jax.io.errors import CheckpointError
 
 STRANGE = [-0.0, np.nan, np.inf, -np.inf, 1e-45, 3.4e38]  # 1e-45 is denormal
@@ -406,8 +405,6 @@ def test_what_vanishes_while_it_is_read_is_broken(folder, monkeypatch):
   monkeypatch.setattr(seal.os, 'walk', walk)
   with pytest.raises(seal.Broken, match=r'3/\S+ cannot be read \(No such file or directory\)'):
     seal.read(folder / '3')
-  with pytest.raises(CheckpointError, match=r'3/\S+ is missing'):
-    digest(folder, 3)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +413,6 @@ def test_what_vanishes_while_it_is_read_is_broken(folder, monkeypatch):
     (lambda f: read(f / 'no'), 'there is no checkpoint'),
     (lambda f: read(f, step=9), r'9/manifest.json is missing. Steps there: 1, 2, 3\.'),
     (lambda f: read(f, ('ema', 'momentum')), "no 'momentum', but collections, ema, opt, params"),
-    (lambda f: digest(f, 9), 'manifest.json is missing'),
     (lambda f: Checkpoints(f, keep=0), 'keep=0'),
   ],
 )
@@ -424,11 +420,6 @@ def test_what_is_not_there_is_said_in_a_line(three, call, message):
   with pytest.raises(CheckpointError, match=message) as caught:
     call(three)
   assert '\n' not in str(caught.value)
-
-
-def test_the_digest_stands_for_all_bytes(folder):
-  assert digest(folder, 2) == digest(folder, 2) != digest(folder, 3)
-  assert digest(folder, 2) == json.loads((folder / '2' / seal.NAME).read_bytes())['sha256']
 
 
 # A disk that is full, and a place that cannot be written.

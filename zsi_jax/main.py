@@ -43,7 +43,7 @@ def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
   add['run'].add_argument('--workdir', required=True, help='what a run writes and goes on from')
   add['run'].add_argument('--stage', choices=('all', *STAGES), default='all')
   add['run'].add_argument('--check', action='store_true', help='read all bytes that are there')
-  add['convert'].add_argument('src', metavar='SRC', help='a .pt or .safetensors file, or WORKDIR/ROLE')
+  add['convert'].add_argument('src', metavar='SRC', help='a .pt, .safetensors or WORKDIR/ROLE')
   add['convert'].add_argument('dst', metavar='DST', help='the .safetensors file to write')
   add['convert'].add_argument('--force', action='store_true', help='write over DST')
   add['doctor'].add_argument('--json', action='store_true', dest='as_json', help='for programs')

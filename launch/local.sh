@@ -36,9 +36,9 @@ if [ -z "$port" ]; then
   if [ -n "$dry" ]; then port=61440; else port=$("$python" -c "$free"); fi
 fi
 settings+=("JAX_COORDINATOR_ADDRESS=127.0.0.1:$port" "JAX_NUM_PROCESSES=$processes")
-started=()
+started=() stopped=''
 # What a script starts in the background does not hear Ctrl-C; SIGTERM lets the run save.
-[ -n "$dry" ] || trap 'kill -TERM "${started[@]}" 2> /dev/null || true' INT TERM
+[ -n "$dry" ] || trap 'stopped=143; kill -TERM "${started[@]}" 2> /dev/null || true' INT TERM
 for ((p = 0; p < processes; p++)); do
   one=(env "${settings[@]}" "JAX_PROCESS_ID=$p" "${command[@]}")
   if [ -n "$dry" ]; then
@@ -54,11 +54,12 @@ if [ -n "$dry" ]; then
 fi
 status=0
 for process in "${started[@]}"; do
-  while :; do # a signal ends `wait` before it ends the process
-    code=0
-    wait "$process" || code=$?
-    kill -0 "$process" 2> /dev/null || break
-  done
+  code=0
+  wait "$process" || code=$?
+  if [ -n "$stopped" ]; then # what `wait` said may be about the signal
+    while kill -0 "$process" 2> /dev/null; do sleep 0.1 || true; done
+    code=$stopped
+  fi
   [ "$status" -ne 0 ] || status=$code
 done
 exit "$status"

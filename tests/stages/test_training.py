@@ -113,7 +113,7 @@ def test_a_rate_that_is_far_too_high(copy):
   more = ('classifier.lr=1e30', 'classifier.steps=6')
   shutil.rmtree(cwd / 'runs/x/classifier')
   code, out, err = run(*said(*more, stage='classifier'), cwd=cwd, **env)
-  assert code == 2 and err.count('\n') == 1
+  assert code == 2 and err.count('\n') == 1, err
   assert re.search(r'classifier: step 1 is not finite: .*none was saved. Lower classifier.lr', err)
   assert not list((cwd / 'runs/x/classifier/checkpoints').glob('[0-9]*'))
 

@@ -272,3 +272,27 @@ def test_labels_and_repeats_go_with_the_index():
       zip(index, label, strict=True)
     )
     assert b['label'].dtype == np.int32
+
+
+IMPORTED = """
+import sys, threading
+class Noted:
+  def find_spec(self, name, *_):
+    seen.setdefault(name, threading.current_thread() is threading.main_thread())
+seen = {}
+sys.meta_path.insert(0, Noted())
+from pathlib import Path
+from zsi_jax.data import store
+from zsi_jax.data.pipeline import Pipeline
+with Pipeline(store.open(Path(sys.argv[1])), batch=4, seed=0).batches() as batches:
+  next(batches)
+assert seen['tensorflow_datasets'] and seen['grain']
+print('ok')
+"""
+
+
+def test_what_swaps_import_is_imported_by_the_thread_that_asks(stores):
+  """tfds does, for as long as it is imported; jax imports in the main thread meanwhile."""
+  command = [sys.executable, '-c', IMPORTED, str(stores['circles'])]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+  assert done.stdout == 'ok\n', done.stderr

@@ -150,6 +150,8 @@ class Pipeline:
     """From a position (`Batches.position`, or a number of examples) on; the support is checked."""
     first = self._position(start)
     self.check()
+    if ready := getattr(self.source, 'ready', None):
+      ready()
     return Batches(self, first)
 
   @functools.cached_property

@@ -87,6 +87,11 @@ class Stored:
     self._open()
     return np.array([i for i in range(len(self)) if self._can_read(i)], np.int64)
 
+  def ready(self) -> None:
+    """Opened here and now. tfds swaps `__import__` while it is imported: beside another thread
+    that imports, too, that one is given lazy modules where it asked for functions."""
+    self._open()
+
   def _can_read(self, index: int) -> bool:
     try:
       self[index]

@@ -24,7 +24,7 @@ def get_config(preset: str) -> ConfigDict:
   c.data.options = ConfigDict()  # arguments of the source
   c.data.root = placeholder(str)  # where data sets lie; $ZSI_DATA_DIR, else ./data
   c.data.skip_corrupt = False  # leave out what cannot be read, and count it
-  c.data.batch = pick(preset, tiny=16, small=64, gpu=128)  # over all devices; the paper: 2 x 64
+  c.data.batch = pick(preset, tiny=16, small=32, gpu=128)  # over all devices; the paper: 2 x 64
   c.data.flip = False  # left to right at random: never where that changes a label
   c.data.crop = placeholder(float)  # .8: a random window of at least that share
   c.data.keep = ()  # attributes that go into the batches
@@ -41,22 +41,26 @@ def get_config(preset: str) -> ConfigDict:
   c.process.schedule = 'cosine'  # linear, scaled_linear
   c.process.T = pick(preset, tiny=1000, paper=4000)
 
-  c.denoiser = trained(preset, steps=pick(preset, tiny=2_000, small=20_000, paper=250_000))
+  c.denoiser = trained(
+    preset, steps=pick(preset, tiny=2_000, small=8_000, gpu=20_000, paper=250_000)
+  )
   c.denoiser.lr = pick(preset, tiny=2e-3, small=1e-3, gpu=5e-4, paper=1e-4)
   c.denoiser.ema = pick(preset, tiny=0.995, small=0.999, paper=0.9999)
   c.denoiser.net = unet(preset)
   # The text has L_simple + .001 L_vlb ('hybrid_paper'); the code adds L_t as it is, in bits.
-  c.denoiser.loss = pick(preset, tiny='simple', small='hybrid')  # hybrid_paper, vlb
+  c.denoiser.loss = pick(preset, tiny='simple', paper='hybrid')  # hybrid_paper, vlb
   # What is far from done at few steps is where things are, and v weighs that: alpha eps - sigma x0.
-  c.denoiser.predicts = pick(preset, tiny='v', small='eps')  # x0
-  c.denoiser.variance = pick(preset, tiny='small', small='learned')  # large
+  c.denoiser.predicts = pick(preset, tiny='v', paper='eps')  # x0
+  c.denoiser.variance = pick(preset, tiny='small', paper='learned')  # large
   # Where things are is settled at high noise: a short training looks there more often.
-  c.denoiser.times = pick(preset, tiny=(0.0, 1.0, 0.6), small=(0.0, 1.0, 1.0))
+  c.denoiser.times = pick(preset, tiny=(0.0, 1.0, 0.6), paper=(0.0, 1.0, 1.0))
   c.denoiser.drop = placeholder(float)  # .1: conditional on the label, left out at that rate (CFG)
   c.denoiser.grid_every = pick(preset, tiny=1_000, small=2_000, paper=10_000)  # None: no pictures
 
   # The results of the paper at 60k, and its ablation of lambda, are of step 90,000.
-  c.classifier = trained(preset, steps=pick(preset, tiny=600, small=5_000, paper=150_000))
+  c.classifier = trained(
+    preset, steps=pick(preset, tiny=600, small=2_000, gpu=5_000, paper=150_000)
+  )
   c.classifier.name = 'classifier'  # what `zsi.load` and notes call it
   c.classifier.batch = pick(preset, tiny=32, small=64)  # published: one GPU, where U-Nets had two
   c.classifier.lr = pick(preset, tiny=1e-3, paper=3e-4)
@@ -78,7 +82,7 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.unguided = pick(preset, tiny=256, small=1_000, paper=10_000)  # images beside, if any
   c.sample.batch = pick(preset, tiny=32, small=64, gpu=256, paper=64)  # of a device at a time
   c.sample.per_file = pick(preset, tiny=64, small=128, gpu=1024, paper=1024)
-  c.sample.steps = pick(preset, tiny=50, small=250)
+  c.sample.steps = pick(preset, tiny=50, gpu=100, paper=250)
   c.sample.solver = ConfigDict({'kind': 'ancestral'})  # ddim, dpm++, heun
   c.sample.weights = (30.0, 30.0)  # lambda of each class; a row for each classifier; None: unguided
   # The text asks the classifier at the posterior mean ('mean'), the code at x_t.
@@ -107,8 +111,8 @@ def trained(preset: str, steps: int) -> ConfigDict:
 
 def unet(preset: str) -> ConfigDict:
   c = ConfigDict({'kind': 'unet'})  # dit
-  c.width = pick(preset, tiny=16, small=32, gpu=64, paper=128)
-  c.mults = pick(preset, tiny=(1, 1, 2, 2), paper=(1, 2, 3, 4))
+  c.width = pick(preset, tiny=16, gpu=64, paper=128)
+  c.mults = pick(preset, tiny=(1, 1, 2, 2), small=(1, 2, 3, 4))
   c.blocks = pick(preset, tiny=1, gpu=2, paper=3)
   # Downsampling factors. The text has attention at 32, 16, 8 pixels, which is (2, 4, 8); the
   # configs of the code have 16 and 8.
@@ -120,11 +124,11 @@ def unet(preset: str) -> ConfigDict:
 
 def encoder(preset: str) -> ConfigDict:
   c = ConfigDict({'kind': 'encoder'})
-  c.width = pick(preset, tiny=16, small=32, gpu=64, paper=128)
+  c.width = pick(preset, tiny=16, gpu=64, paper=128)
   c.mults = pick(preset, tiny=(1, 2, 2), gpu=(1, 2, 2, 2), paper=(1, 2, 3, 4))
   c.blocks = pick(preset, tiny=1, paper=2)
   c.attend = pick(preset, tiny=(4,), gpu=(4, 8), paper=(2, 4, 8))
-  c.head_width = pick(preset, tiny=8, small=16, gpu=32, paper=64)
+  c.head_width = pick(preset, tiny=8, gpu=32, paper=64)
   c.classes = placeholder(int)  # None: one for each label; the published head has 1000
   c.dtype = 'float32'  # as published
   return c

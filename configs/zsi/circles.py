@@ -27,12 +27,13 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.split = dict(kind='all', label='label')
   c.support = dict(kind='extremes', attributes=('z',), delta=0.2)
 
-  c.denoiser.steps = base.pick(preset, tiny=1_800, small=10_000, gpu=30_000)
+  c.denoiser.steps = base.pick(preset, tiny=1_800, small=5_000, gpu=30_000)
+  c.denoiser.net.mults = base.pick(preset, tiny=(1, 1, 2, 2), paper=(1, 2, 3, 4))
   c.denoiser.save_every = base.pick(preset, tiny=500, small=1_000, paper=5_000)
   c.classifier.name = 'side'
-  c.classifier.steps = base.pick(preset, tiny=600, small=3_000)
-  c.classifier.net.width = base.pick(preset, tiny=16, small=32, gpu=64)
+  c.classifier.steps = base.pick(preset, tiny=600, gpu=3_000)
+  c.classifier.net.width = base.pick(preset, tiny=16, gpu=64)
   c.classifier.net.attend = base.pick(preset, tiny=(4,), gpu=(8,))
   c.sample.n = c.sample.unguided = base.pick(preset, tiny=256, small=1_000)
-  c.sample.steps = base.pick(preset, tiny=50, small=64)
+  c.sample.steps = base.pick(preset, tiny=50, gpu=64)
   return c

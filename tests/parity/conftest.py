@@ -1,15 +1,19 @@
-"""What must be in order before a parity test imports diffusers or transformers."""
+"""What must be in order before a parity test imports torchvision, diffusers or transformers."""
 
 from __future__ import annotations
 
-import sys
+import importlib
 
-# The registry's torchvision is built for CUDA. Beside a CPU build of PyTorch its import dies with
-# 'operator torchvision::nms does not exist', and takes with it whatever imports it because it is
-# there (transformers' models, diffusers.UNet2DModel). None says that it is not there.
+import torch
+
+# The registry's torchvision is built for CUDA. Beside a CPU build of PyTorch its operators cannot
+# be loaded, and its import dies with 'operator torchvision::nms does not exist', with whatever
+# imports it. It asks for no more than the names of two: its networks do without them.
+OPERATORS = torch.library.Library('torchvision', 'FRAGMENT')
 try:
-  import torchvision  # noqa: F401
+  importlib.import_module('torchvision')
 except ImportError:
   pass
 except RuntimeError:
-  sys.modules['torchvision'] = None
+  for name in ('nms', 'qnms'):
+    OPERATORS.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')

@@ -18,7 +18,7 @@ LEAN := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mixture portraits test test-house lint format parity bench-conv bench-data doctor wheel lock clean env env-parity
+.PHONY: help demo mixture portraits test test-house pages notebooks results lint format parity bench-conv bench-data doctor wheel lock clean env env-parity
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /:/' | awk -F: '{printf "%-12s %s\n", $$1, $$2}'
@@ -39,6 +39,15 @@ test: env ## every test that needs no PyTorch
 
 test-house: env ## the tests of the repository itself, in seconds
 	.venv/bin/python -m pytest tests/test_house.py tests/test_main.py $(ARGS)
+
+pages: env ## the report's pages, and those of docs/results, in a headless Chromium
+	.venv/bin/python -m pytest tests/pages $(ARGS)
+
+notebooks: env ## run every notebook again; ARGS=--write keeps what it shows now
+	.venv/bin/python -m bench.notebooks $(ARGS)
+
+results: env ## README's table of experiments, from docs/results/*/metrics.json
+	.venv/bin/python -m bench.experiments $(ARGS)
 
 lint: env ## ruff and mypy; changes nothing
 	.venv/bin/ruff check .

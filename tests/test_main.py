@@ -158,7 +158,7 @@ def test_a_bad_override_is_one_line(run, capsys, bad):
   assert err.startswith('zsi: error: ') and err.count('\n') == 1 and run.calls == []
 
 
-@pytest.mark.parametrize('line', ['export', 'report', 'export a.zip --fast'])
+@pytest.mark.parametrize('line', ['export', 'export a.zip --fast'])
 def test_a_verb_without_a_stage_says_so(capsys, line):
   assert main.cli(line.split()) == 2
   err = capsys.readouterr().err

@@ -18,23 +18,21 @@ EXAMPLES = """examples:
   zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --stage=sample -- \\
       sample.name=left sample.weights="(60., 15.)"                      other images, beside
   zsi run configs/zsi/smile.py:small --workdir=runs/smile -- data.root=data split.delta=.1
+  zsi report runs/smile runs/age --out=runs/both             what both measured, side by side
   zsi convert ema.pt unet.safetensors heads=4 size=64 schedule=cosine T=4000
 """
 VERBS = {  # verb: (room:function, or None where this version has no stage for it; what it does)
   'run': ('zsi_jax.stages.run:run', 'the stages of a config, changed by -- KEY=VALUE ...'),
   'convert': ('zsi_jax.build.models:convert', 'PyTorch weights to safetensors, with KEY=VALUE ...'),
   'export': (None, 'a sampler as one file (not in this version)'),
-  'report': (None, 'a page from what runs wrote (not in this version)'),
+  'report': ('zsi_jax.stages.report:pages', 'the page of a run, or one that compares several'),
   'doctor': ('zsi_jax.doctor:doctor', 'devices, versions, data and weights of this machine'),
 }
 TAKE_PAIRS = 'run', 'convert'
 
 
 def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-  form: Any = {
-    'epilog': EXAMPLES + STATUSES,
-    'formatter_class': argparse.RawDescriptionHelpFormatter,
-  }
+  form: Any = dict(epilog=EXAMPLES + STATUSES, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser = argparse.ArgumentParser('zsi', description='Zero-shot interpolation in JAX.', **form)
   parser.add_argument('--debug', action='store_true', help='tracebacks too, as ZSI_DEBUG=1 does')
   verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
@@ -46,6 +44,8 @@ def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
   add['convert'].add_argument('src', metavar='SRC', help='a .pt, .safetensors or WORKDIR/ROLE')
   add['convert'].add_argument('dst', metavar='DST', help='the .safetensors file to write')
   add['convert'].add_argument('--force', action='store_true', help='write over DST')
+  add['report'].add_argument('runs', nargs='+', metavar='RUN', help='workdirs that were evaluated')
+  add['report'].add_argument('--out', help='the folder; else RUN/report, or of several ./report')
   add['doctor'].add_argument('--json', action='store_true', dest='as_json', help='for programs')
   args, rest = parser.parse_known_args(argv)
   if rest and VERBS[args.verb][0] and args.verb not in TAKE_PAIRS:

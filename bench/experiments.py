@@ -1,0 +1,110 @@
+"""README's table of experiments, from docs/results/*/metrics.json: no number is typed by hand.
+
+python -m bench.experiments            writes the lines between the two marks
+python -m bench.experiments --check    1, and the first line that differs, where they are not those
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zsi_jax import whole
+from zsi_jax.report import read, tables
+from zsi_jax.report.numbers import DASH, duration, number, printed
+from zsi_jax.report.shape import ReportError
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path('docs') / 'results'
+BEGIN, END = '<!-- experiments: make results -->', '<!-- end of experiments -->'
+COLUMNS = 'experiment', 'figure', 'ours', "the paper's", 'preset', 'device', 'cost'
+NONE = 'Nothing has been measured yet.'
+WHOLE = 'paper'  # the preset of the published size
+
+
+def table(root: Path) -> str:
+  """A row for each folder of results, in the order of their names."""
+  rows = [row(path.parent, root) for path in sorted((root / RESULTS).glob('*/metrics.json'))]
+  if not rows:
+    return NONE
+  lines = [COLUMNS, ['---'] * len(COLUMNS), *rows]
+  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def row(folder: Path, root: Path) -> list[str]:
+  told = read.run(folder).facts
+  config, _, preset = (told.get('config') or '').partition(':')
+  name = f'[{plain(told["title"])}]({(folder / "index.html").relative_to(root).as_posix()})'
+  name += '' if told['zero_shot'] else ', not zero-shot'
+  name += f' ([config]({config}))' if config else ''
+  preset = told.get('preset') or preset
+  size = f'`:{preset}`' if preset == WHOLE else f'`:{preset}`, reduced' if preset else ''
+  cost = told.get('cost') or {}
+  spent = [s for s in (cost.get('seconds') or {}).values() if number(s)]
+  ours, theirs = zip(*heads(told), strict=True) if told.get('headline') else ((), ())
+  return [
+    name,
+    plain(told.get('figure') or ''),
+    '; '.join(ours),
+    '; '.join(theirs) if any(t != DASH for t in theirs) else '',
+    size,
+    plain(cost.get('device') or ''),
+    duration(sum(spent)) if spent else '',
+  ]
+
+
+def heads(told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+  """Each headline number by its label, with its interval; and the paper's."""
+  for head in told['headline']:
+    key, metric = head['set'], head['metric']
+    row = told['sets'].get(key, {'values': {}})
+    value = row['values'].get(metric)
+    said = tables.said(value)
+    if isinstance(value, Mapping) and number(value.get('low')) and number(value.get('high')):
+      said += f' [{tables.said(value["low"])}, {tables.said(value["high"])}]'
+    label = head.get('label') or f'{row.get("label") or key}, {tables.words(metric)}'
+    paper = told.get('paper', {}).get(key, {}).get(metric)
+    yield f'{plain(label)} **{plain(said)}**', plain(tables.said(paper, printed))
+
+
+def plain(text: str) -> str:
+  """Markdown shows these words, and no mark of it is in them."""
+  words = ' '.join(text.split())
+  return ''.join(f'\\{c}' if c in '\\|[]*_`<>' else c for c in words)
+
+
+def filled(text: str, rows: str) -> str:
+  """The README with these rows between its marks."""
+  head, begun, rest = text.partition(BEGIN)
+  _, ended, tail = rest.partition(END)
+  if not begun or not ended:
+    raise ReportError(f'README.md: needs the line {BEGIN} and, below it, {END}')
+  return f'{head}{BEGIN}\n{rows}\n{END}{tail}'
+
+
+def main(root: Path, check: bool) -> int:
+  readme = root / 'README.md'
+  try:
+    old = readme.read_text(encoding='utf-8')
+    new = filled(old, table(root))
+  except (ReportError, OSError) as error:
+    print(f'experiments: {error}', file=sys.stderr)
+    return 2
+  if check and new != old:
+    pairs = zip(old.splitlines(), new.splitlines(), strict=False)
+    n, (was, wanted) = next((i, p) for i, p in enumerate(pairs, 1) if p[0] != p[1])
+    print(f'README.md:{n} says\n  {was}\nand docs/results\n  {wanted}\n`make results` writes it')
+    return 1
+  if new != old:
+    whole.write(readme, new.encode())
+  return 0
+
+
+if __name__ == '__main__':
+  form = argparse.RawDescriptionHelpFormatter
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+  parser.add_argument('--check', action='store_true', help='change nothing')
+  sys.exit(main(ROOT, parser.parse_args().check))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.stages import drawer
 from zsi_jax.data import npz
 
+SWEPT = f'{Path(drawer.__file__).parent}/swept.py:gpu'  # with a variant whose images are aimed
 # 37 images are 5 files, of which process 1 of 2 has two; 3 images are one file, and it has none.
 SAID = {
   'sample.n': 37,
@@ -43,7 +45,7 @@ def sampled(workdir, processes, devices, *flags, said=SAID, **env):
       }
       for p in range(processes)
     ]
-  running = [drawer.start(workdir, *flags, said=said, env=env | own) for own in each]
+  running = [drawer.start(workdir, *flags, said=said, env=env | own, config=SWEPT) for own in each]
   told = [process.communicate(timeout=300) for process in running]
   return [(process.returncode, *text) for process, text in zip(running, told, strict=True)]
 
@@ -80,8 +82,9 @@ def test_any_number_of_devices_and_processes_writes_the_same_files(drawn):
   for _, told in drawn.values():
     assert all(code == 0 and err == '' for code, _, err in told), told
   one, *others = (arrays(workdir) for workdir, _ in drawn.values())
-  assert len(one) == 6
+  assert len(one) == 11
   assert one['samples/guided/00000.npz'][0]['images'].std() > 20
+  assert len(set(one['samples/aim/00000.npz'][0]['aim'].tolist())) == 8
   for other in others:
     assert other.keys() == one.keys()
     for name, (file, stamp) in other.items():
@@ -108,7 +111,7 @@ def test_another_layout_goes_on_where_one_was_stopped(drawn):
     os.unlink(workdir / 'samples/guided' / name)
   env = {'JAX_COMPILATION_CACHE_DIR': str(workdir.parent / 'cache')}
   ((code, out, err),) = sampled(workdir, 1, 1, '--check', **env)
-  assert code == 0 and err == '' and out.count('the same bits') == 2, (out, err)
+  assert code == 0 and err == '' and out.count('the same bits') == 3, (out, err)
   after = arrays(workdir)
   assert after.keys() == before.keys()
   for name, (file, _) in before.items():

@@ -33,6 +33,22 @@ def test_the_linear_rate_is_the_published_one():
   np.testing.assert_allclose(rate(STEPS[:100]), 1e-4 * (1 - STEPS[:100] / 100), rtol=1e-5)
 
 
+def test_momentum_by_its_definition():
+  """m <- .9 m + g + decay w;  w <- w - lr m, as PyTorch's SGD."""
+  tx, _ = optimizer(0.1, kind='sgd', momentum=0.9, weight_decay=0.01)
+  w, m, grads = np.array([2.0, -3.0]), np.zeros(2), np.array([0.5, -1.0])
+  params = jnp.array(w)
+  state = tx.init(params)
+  for _ in range(3):
+    updates, state = tx.update(jnp.array(grads), state, params)
+    params = params + updates
+    m = 0.9 * m + grads + 0.01 * w
+    w = w - 0.1 * m
+  np.testing.assert_allclose(params, w, rtol=1e-6)
+  with pytest.raises(ValueError, match="'adam' or 'sgd'"):
+    optimizer(0.1, kind='lion')
+
+
 def test_the_first_update_is_the_sign_and_the_decay():
   """Adam's first step is lr g / (|g| + eps); weight decay comes beside it."""
   params, grads = {'w': jnp.array([2.0, -3.0])}, {'w': jnp.array([0.5, -1e-4])}

@@ -77,7 +77,9 @@ def fingerprint(trees: Any) -> str:
 def needed(told: Any) -> list[str]:
   """The parts of the state that a network is applied with."""
   params = 'params' if told['config'][told['kind']]['ema'] is None else 'ema'
-  return [params] + (['collections'] if told['architecture'].get('spectral') else [])
+  own = told['architecture']
+  more = own.get('spectral') or own['net'] == 'efficientnet'  # u and v, or the means of batches
+  return [params] + (['collections'] if more else [])
 
 
 def arrays(variables: dict[str, Any], dtype: str | None) -> dict[str, Any]:

@@ -92,16 +92,24 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 ROLES = 'denoiser', 'classifier'
+GROUPS = *ROLES, 'judge'  # of a config: networks that are trained
 NEVER = {  # what changes where, how fast and how long, but not which, numbers are made
   *('check', 'mesh', 'log', 'data.root', 'data.workers'),
   *(
     f'{role}.{key}'
-    for role in ROLES
+    for role in GROUPS
     for key in ('accumulate', 'log_every', 'save_every', 'keep', 'grid_every', 'net.remat')
   ),
 }
+TRUTH = 'judge/truth'  # the one that measures attributes; the others are 'judge/<copy>'
 DATA = 'seed', 'data', 'split', 'support'
 BATCHES = 'data.flip', 'data.crop', 'data.keep'  # of what is trained, not of what is prepared
+
+
+def seed(config: ConfigDict, role: str) -> int:
+  """Of the training of a network: its own, else that of all."""
+  own = config[role].get('seed') if role in config else None
+  return int(config.seed if own is None else own)
 
 
 def meaning(config: ConfigDict, stage: str = 'sample') -> dict[str, Any]:
@@ -116,16 +124,25 @@ def reduced(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
   of each network, whichever key said it.
   """
   told, never = json.loads(json.dumps(config)), {*NEVER, 'data.batch'}
-  for role in ROLES:
+  for role in GROUPS:
     own = told.get(role, {})
     if own.get('decay') == 'constant':
       never.add(f'{role}.steps')
     if 'batch' in own and own['batch'] is None:
       own['batch'] = told['data'].get('batch')
-  if stage != 'sample':
+    for key in ('seed', 'label'):
+      if own.get(key, 0) is None:
+        del own[key]
+  if stage == 'sample':
+    never |= {'judge'}
+  else:
     never |= {group for group in told if group not in DATA}
   if stage in ROLES:
     never -= {stage, 'process'}
+  elif stage.startswith('judge/'):
+    own = ('kind', 'attributes', 'draws', 'copies', 'ranked') if stage == TRUTH else ('truth',)
+    never -= {'judge'}
+    never |= {'split', 'support', 'data.keep', *(f'judge.{key}' for key in own)}
   elif stage == 'prepare':
     never |= {*BATCHES}
   for key in sorted(never, key=lambda k: -k.count('.')):  # parts before the groups they are in

@@ -1,4 +1,4 @@
-"""`denoiser.net` and `classifier.net` of a config: the architecture, and the network it names.
+"""`<role>.net` of a config: the architecture, and the network it names.
 
 An architecture is what a header of a weights file holds: fields of a network class, `net`, `size`,
 `channels`, and the process (`schedule`, `T`) that the network was trained with.
@@ -14,7 +14,11 @@ from ml_collections import ConfigDict
 from zsi_jax.build.keys import ConfigError, near
 
 Maker = Callable[..., dict[str, Any]]
-ROLES = {'denoiser': ('unet', 'dit'), 'classifier': ('encoder',)}
+ROLES = {
+  'denoiser': ('unet', 'dit'),
+  'classifier': ('encoder',),
+  'judge': ('compact', 'efficientnet'),
+}
 READINGS = None, 'paper', 'peer'
 
 
@@ -23,6 +27,7 @@ def described(role: str, kind: str) -> Maker:
   if kind not in ROLES[role]:
     raise ConfigError(f'{role}.net.kind: there is no {role} {kind!r}{near(kind, ROLES[role])}')
   makers: dict[str, Maker] = {'unet': unet, 'dit': dit, 'encoder': encoder}
+  makers |= {'compact': compact, 'efficientnet': efficientnet}
   return makers[kind]
 
 
@@ -90,6 +95,26 @@ def dit(
       raise ConfigError(f'denoiser.net.variant: {error}') from None
     fields |= {key: getattr(net, key) for key in ('patch', 'width', 'depth', 'heads')}
   return fields
+
+
+def compact(
+  *,
+  width: int = 32,
+  blocks: Sequence[int] = (1, 1, 1),
+  spots: int = 32,
+  hidden: int = 128,
+  dropout: float = 0.0,
+  dtype: str = 'float32',
+) -> dict[str, Any]:
+  """A small judge for a CPU; `blocks` of each level."""
+  return {**locals(), 'blocks': tuple(blocks)}
+
+
+def efficientnet(
+  *, dropout: float = 0.2, drop_path: float = 0.2, dtype: str = 'float32'
+) -> dict[str, Any]:
+  """EfficientNetV2-S, as published judges are."""
+  return locals()
 
 
 def _whole(fields: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@
 4. A collection 'constants' (key -> array) names what files hold but networks compute, such as the
    pos_embed of DiT: it may be missing, and if there it must agree.
 
+5. Batch norm, collection 'batch_stats': X/mean <-> X.running_mean, X/var <-> X.running_var.
+
 `empty(fill(tree, arrays))` is `arrays`, bit for bit, for float32 files.
 """
 
@@ -40,7 +42,7 @@ class Slot(NamedTuple):
 
 
 def slots(tree: Mapping[str, Any]) -> dict[str, Slot]:
-  """Published name -> its place in the variables `tree` (arrays or shapes), by rules 1 to 3."""
+  """Published name -> its place in the variables `tree` (arrays or shapes), by the rules."""
   leaves = {path: leaf for path, leaf in _leaves(tree) if path[0] != 'constants'}
   normed = {path[1:-1] for path in leaves if path[0] == 'spectral'}
   peer = any(len(leaves['params', *module, 'kernel'].shape) == 2 for module in normed)
@@ -51,6 +53,8 @@ def slots(tree: Mapping[str, Any]) -> dict[str, Slot]:
     axes = tuple(range(rank))
     if collection == 'spectral':
       key = f'parametrizations.weight.0._{name}'
+    elif collection == 'batch_stats':
+      key = f'running_{name}'
     elif collection != 'params':
       raise ValueError(f'the collection {collection!r} has no published names (of {path})')
     else:

@@ -81,10 +81,12 @@ class GroupNorm(nn.Module):
   32 groups, as published; a width that 32 does not divide gets the largest power of two that does.
   """
 
+  groups: int = GROUPS
+
   @nn.compact
   def __call__(self, x: Array) -> Array:
     channels = x.shape[-1]
-    groups = math.gcd(GROUPS, channels)
+    groups = math.gcd(self.groups, channels)
     if groups < FEWEST:
       raise ValueError(
         f'GroupNorm cannot split {channels} channels into {FEWEST} groups or more: take a width '

@@ -46,10 +46,11 @@ def refused(
     tree, kind, found = state, 'arrays of the state', wrong(state)
   first = ', '.join(f'{path} ({n})' for path, n in list(found.items())[:SHOWN])
   which = f' (first {first})' if found else ''
+  key = role.split('/')[0]
   last = f'step {saved}, in {folder / str(saved)}' if saved else 'none was saved'
   return TrainingError(
     f'{role}: step {step} is not finite: {said}; {len(found)} of '
     f'{len(jax.tree.leaves(tree))} {kind} hold {sum(found.values()):,} numbers that are '
-    f'not{which}. The last good step: {last}. Lower {role}.lr, set {role}.clip or a longer '
-    f'{role}.warmup, and take another workdir'
+    f'not{which}. The last good step: {last}. Lower {key}.lr, set {key}.clip or a longer '
+    f'{key}.warmup, and take another workdir'
   )

@@ -16,7 +16,7 @@ from zsi_jax.core import Process
 class Job:
   """The training of one network."""
 
-  role: str  # denoiser, classifier
+  role: str  # denoiser, classifier, judge/a
   init: Callable[[jax.Array], Any]  # key -> variables
   loss: Any  # (variables, batch, keys, train) -> (loss, (metrics, collections))
   tx: optax.GradientTransformation
@@ -30,5 +30,5 @@ class Job:
   grid_every: int | None
   grid: Callable[[Any, jax.Array], jax.Array] | None  # (variables, keys) -> images
   batch: int
-  process: Process  # that the noise of training comes from
+  process: Process | None  # that the noise of training comes from
   carried: dict[str, Any]  # JSON: what a checkpoint says of itself

@@ -174,7 +174,7 @@ class Run:
 
   def compiled(self, *args: Any) -> Any:
     job, rows, at = self.job, self.layout.rows, time.perf_counter()
-    T = int(job.process.levels.t[-1]) + 1
+    T = None if job.process is None else int(job.process.levels.t[-1]) + 1
 
     def lowered(accumulate: int) -> Any:
       step = make_step(

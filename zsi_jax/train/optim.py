@@ -1,9 +1,10 @@
-"""Adam with decoupled weight decay, behind clipping, under a learning rate of closed form.
+"""Adam or momentum, with weight decay, behind clipping, under a learning rate of closed form.
 
 (1) rate(k) = lr w(k) d((k - warmup) / (steps - warmup)), the place held within [0, 1]
 (2) w(k) = min(1, (k + 1) / warmup)
 (3) d(s) = 1, 1 - s or (1 + cos(pi s)) / 2
-(4) g <- g min(1, clip / |g|), |g| over all parameters
+(4) sgd: m <- momentum m + g, and a step of rate m; its weight decay is added to g, as published
+(5) g <- g min(1, clip / |g|), |g| over all parameters
 """
 
 from __future__ import annotations
@@ -34,15 +35,24 @@ def optimizer(
   b1: float = 0.9,
   b2: float = 0.999,
   eps: float = 1e-8,
+  kind: str = 'adam',
+  momentum: float = 0.9,
 ) -> tuple[optax.GradientTransformation, Rate]:
-  """(the transformation, step -> learning rate): (1-4)."""
+  """(the transformation, step -> learning rate): (1-5)."""
   rate = schedule(lr, warmup, decay, steps)
   if clip is not None and not clip > 0:
     raise ValueError(f'clip = {clip}: a norm above 0, or None for no clipping')
   if weight_decay < 0:
     raise ValueError(f'weight_decay = {weight_decay}: 0 is the least')
-  adam = optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay)
-  return adam if clip is None else optax.chain(optax.clip_by_global_norm(clip), adam), rate
+  if kind not in ('adam', 'sgd'):
+    raise ValueError(f"kind = {kind!r}: 'adam' or 'sgd'")
+  if not 0 <= momentum < 1:
+    raise ValueError(f'momentum = {momentum} is not in [0, 1)')
+  if kind == 'adam':
+    tx = optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay)
+  else:
+    tx = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum))
+  return tx if clip is None else optax.chain(optax.clip_by_global_norm(clip), tx), rate
 
 
 def schedule(lr: float, warmup: int, decay: str, steps: int | None) -> Rate:

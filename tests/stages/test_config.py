@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from zsi_jax.build import data, models
+from zsi_jax.build import data, models, sampling
 from zsi_jax.build.complete import NAMES
 from zsi_jax.build.keys import differences, flat, meaning, plain, reduced
 from zsi_jax.core import Denoiser, losses, terms
 from zsi_jax.data.errors import DataError
 from zsi_jax.nets import unet
+from zsi_jax.stages import sweep
 from zsi_jax.stages.config import load
 from zsi_jax.train import optim
 
@@ -31,9 +32,13 @@ def refused(call, *said):
     assert re.search(pattern, text), (pattern, text)
 
 
+VARIATIONS = '128 amount cfg chain dit edit hair lambda langevin slerp steps'.split()
+
+
 def test_there_is_a_config_for_each_experiment():
-  wanted = 'age circles discs folder hair lfr sizes smile smile_hair yaw'.split()
-  wanted += [f'celeba_{name}' for name in ('age', 'hair', 'smile', 'smile_128', 'smile_hair')]
+  wanted = 'age circles discs folder hair imagenet_pair lfr lips sizes smile yaw'.split()
+  wanted += ['circles_seeds', 'circles_site', *(f'smile_{name}' for name in VARIATIONS)]
+  wanted += [f'celeba_{name}' for name in ('age', 'hair', 'judged', 'smile', 'smile_128', 'smile_hair')]
   assert [path.stem for path in CONFIGS] == sorted(wanted)
 
 
@@ -49,8 +54,9 @@ def test_every_config_makes_its_source(path, preset, tmp_path):
     source = data.source(config)
     assert len(source) == config.data.options.get('n', len(source)) > 0
     assert set(config.data.keep) <= set(source.fields)
-    assert source.fields['image'].shape[0] <= (32 if preset in ('tiny', 'small') else 64)
-  assert config.data.batch == {'tiny': 16, 'small': 64}.get(preset, 128)
+    most = 32 if preset in ('tiny', 'small') else 64
+    assert source.fields['image'].shape[0] <= most * (1 + path.stem.endswith('_128'))
+  assert config.data.batch == {'tiny': 16, 'small': 32}.get(preset, 128)
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
@@ -62,11 +68,9 @@ def test_a_config_is_a_short_diff_with_its_command(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_a_sweep_is_overrides_of_its_config(path):
-  scope: dict = {}
-  text = path.read_text()
-  exec(text[text.index('def sweep') :] if 'def sweep' in text else '', {'LIST': '{}.txt'}, scope)
-  for row in scope.get('sweep', list)():
-    load(f'{path}:paper', row)
+  for preset in PRESETS:
+    for one in sweep.variants(f'{path}:{preset}', {}, Path('w')):
+      sampling.checked(one.config)
 
 
 def test_the_published_circles():

@@ -11,10 +11,8 @@ import signal
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 import zsi_jax as zsi
@@ -33,24 +31,7 @@ from zsi_jax.stages.redraw import chosen
 from zsi_jax.stages.sample import sample
 from zsi_jax.stages.sampled import Sampled
 
-
-@pytest.fixture(scope='module', autouse=True)
-def cache(tmp_path_factory):
-  """What compiles twice compiles once."""
-  folder = str(tmp_path_factory.mktemp('cache'))
-  said = {
-    'jax_compilation_cache_dir': folder,
-    'jax_persistent_cache_min_compile_time_secs': 0,
-    'jax_persistent_cache_min_entry_size_bytes': -1,
-  }
-  before = {key: getattr(jax.config, key) for key in said}
-  for key, value in said.items():
-    jax.config.update(key, value)
-  compilation_cache.reset_cache()
-  yield {key.upper(): str(value) for key, value in said.items()}
-  for key, value in before.items():
-    jax.config.update(key, value)
-  compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture(autouse=True)

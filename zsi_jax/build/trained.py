@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from zsi_jax.build import checkpoints, models
+from zsi_jax.build import checkpoints, models, sampling
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.io.errors import CheckpointError, WeightsError
 from zsi_jax.io.log import logger
@@ -21,7 +21,7 @@ def model(config: ConfigDict, workdir: Path) -> models.Model:
   chosen: dict[str, Any] = {}
   denoisers = found(own.denoiser or str(workdir), 'denoiser', read)
   chosen['denoiser'] = denoisers['denoiser']
-  for path in (own.classifiers or (str(workdir),)) if own.weights is not None else ():
+  for path in (own.classifiers or (str(workdir),)) if sampling.guided(config) else ():
     for name, part in found(path, 'classifier', read).items():
       if name != 'denoiser':
         while name in chosen:  # ten seeds of one classifier have one name

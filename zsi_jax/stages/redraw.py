@@ -34,7 +34,7 @@ def compare(task: Task, crew: Crew | None) -> None:
   crew = crew or task.crew(jax.local_devices()[:1])
   batches = micro_batches(chosen(stored.n, task.batch), task.batch)
   now, worst, count = stamp(), 0, 0
-  for rows, images in zip(batches, crew.map(map(task.words, batches)), strict=True):
+  for rows, images in zip(batches, crew.map(map(task.item, batches)), strict=True):
     for i, image in zip(rows.values(), task.pixels(rows, images), strict=True):
       worst, count = max(worst, differs(stored, i, image, now)), count + 1
   how = 'the same bits' if not worst else 'at most 1 of 255 apart'

@@ -12,22 +12,34 @@ from ml_collections import ConfigDict
 
 from zsi_jax import distributed
 from zsi_jax.build.keys import ConfigError, meaning
-from zsi_jax.build.splits import seal
+from zsi_jax.build.records import seal
 from zsi_jax.io import log
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import digest
-from zsi_jax.stages import STAGES, cache, memory
-from zsi_jax.stages.config import load
+from zsi_jax.stages import STAGES, cache, memory, sweep
 
+HOST = 'prepare', 'report'  # stages that start no device
 SEEN = 60.0  # seconds in which a shared disk shows to all what one has written
 
 
 def run(
-  config: str, workdir: str, stage: str = 'all', check: bool = False, **overrides: Any
+  config: str,
+  workdir: str,
+  stage: str = 'all',
+  check: bool = False,
+  variant: str | None = None,
+  **overrides: Any,
 ) -> int:
-  """The stage, or all of them; each does what is not done yet. `overrides` are keys with dots."""
-  told = load(config, overrides | ({'check': True} if check else {}))
+  """The stage, or all of them; each does what is not done yet. `overrides` are keys with dots.
+
+  Of a config with a sweep, for the base and each variant; or for the `variant` that is named. Where
+  sample.name is said, for the base alone.
+  """
+  variant = variant or (sweep.BASE if 'sample.name' in overrides else None)
   folder, names = Path(workdir).expanduser(), list(STAGES) if stage == 'all' else [stage]
+  found = sweep.variants(config, overrides | ({'check': True} if check else {}), folder)
+  found = sweep.lean(found) if stage == 'all' else found
+  todo = sweep.chosen(found, variant)
   p, n = distributed.join()
   try:
     (folder / 'log').mkdir(parents=True, exist_ok=True)
@@ -35,15 +47,48 @@ def run(
     raise ConfigError(f'{folder}: cannot be written ({error.strerror}); choose another') from None
   with log.opened(folder / 'log', p):
     logger.debug('process %d of %d: %s of %s, %s', p, n, stage, config, overrides)
+    todo, late = ready(folder, found, todo)
     for name in names:
-      if name != 'prepare':
+      if name not in HOST:
         cache.start()
         device()
       if stage == 'all' and name == 'denoiser':
-        importlib.import_module('zsi_jax.stages.foresight').foresee(told, folder)
-      one(name, told, folder)
+        foresight = importlib.import_module('zsi_jax.stages.foresight')
+        for v in todo:
+          with sweep.named(v.name):
+            foresight.foresee(v.config, v.workdir, v.roles, v.home)
+      each(name, todo)
+      if stage == 'all' and name == 'evaluate' and late:
+        more, late = ready(folder, found, late)
+        each('sample', more)
+        each('evaluate', todo if more else [])
+    for v in late:
+      logger.info('%s: drawn when its dial is there: %s', v.name, v.config.sample.dial)
     distributed.barrier('the end')
   return 0
+
+
+def ready(
+  workdir: Path, found: list[sweep.Variant], asked: list[sweep.Variant]
+) -> tuple[list[sweep.Variant], list[sweep.Variant]]:
+  """(those that can be drawn, those whose dial is not made yet); and sweep.json."""
+
+  def look() -> list[str]:
+    sweep.write(workdir, found)
+    return [v.name for v in asked if v.waits]
+
+  late = distributed.alone(look, sweep.TOLD)
+  return [v for v in asked if v.name not in late], [v for v in asked if v.name in late]
+
+
+def each(name: str, found: list[sweep.Variant]) -> None:
+  """One stage of the base and of the variants that go through it."""
+  for v in found:
+    if name in v.stages:
+      with sweep.named(v.name):
+        if name == 'sample':
+          sweep.finished(v)
+        one(name, v.config, v.workdir)
 
 
 def one(name: str, config: ConfigDict, workdir: Path) -> None:
@@ -52,6 +97,10 @@ def one(name: str, config: ConfigDict, workdir: Path) -> None:
     room, function = STAGES[name].split(':')
     work = getattr(importlib.import_module(room), function)
     if name == 'prepare':
+      if config.split.kind == 'judged':
+        cache.start()
+        device()
+        importlib.import_module('zsi_jax.stages.filtering').filtering(config, workdir)
       distributed.alone(lambda: work(config, workdir), name)
       together(workdir / 'prepare.json')
     else:

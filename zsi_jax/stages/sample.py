@@ -21,12 +21,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import sampling, trained
-from zsi_jax.build.keys import ConfigError, plain
-from zsi_jax.build.models import Model
+from zsi_jax.build import chains, sampling, trained
+from zsi_jax.build.keys import ConfigError
+from zsi_jax.build.models import Model, keys
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.log import bar, logger
-from zsi_jax.stages import redraw, training
+from zsi_jax.stages import given, redraw, training
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.drawing import Crew, Task, micro_batches
 from zsi_jax.stages.run import SEEN
@@ -72,13 +72,13 @@ def checked(config: ConfigDict) -> None:
       f'sample.name = {UNGUIDED!r} is the set of the sample.unguided = {own.unguided} images: '
       'take another name, or sample.unguided=0'
     )
-  sampling.solver(config)
+  sampling.checked(config)
 
 
 def own(config: ConfigDict) -> list[str]:
   """The roles of this workdir's networks that are drawn with."""
   said = config.sample
-  classifier = said.weights is not None and not said.classifiers
+  classifier = sampling.guided(config) and not said.classifiers
   return ['denoiser'] * (said.denoiser is None) + ['classifier'] * classifier
 
 
@@ -104,33 +104,81 @@ def trusted(config: ConfigDict, workdir: Path, model: Model) -> None:
 
 def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
   """The set of this config, and the unguided one."""
-  sets = [(config.sample.name, config.sample.n, sampling.guidance(config, model))]
-  if config.sample.unguided:
-    sets.append((UNGUIDED, config.sample.unguided, None))
-  for name, n, guidance in sets:
-    advice = (
-      f'lower sample.weights, now {config.sample.weights}, or raise sample.steps'
-      if guidance is not None
-      else 'no guidance is in it: raise sample.steps, or train the denoiser at a lower rate'
-    )
-    source = depends(config, model, n, guided=guidance is not None)
-    instead = 'Leave them with sample.unguided=0' if name == UNGUIDED else Sampled.instead
+  yield guided(config, workdir, model)
+  if n := config.sample.unguided:
+    source = depends(config, model, n, whole=False)
+    instead = 'Leave them with sample.unguided=0'
     yield Task(
-      Sampled(workdir / 'samples' / name, source, tuple(model.shape), instead),
-      (model.process, model.denoiser, guidance, sampling.solver(config)),
-      advice,
+      Sampled(workdir / 'samples' / UNGUIDED, source, tuple(model.shape), instead),
+      chains.Draw(tuple(model.shape)),
+      (
+        model.process,
+        sampling.conditioned(config, model.denoiser, whole=False),
+        None,
+        sampling.solver(config),
+      ),
+      'no guidance is in it: raise sample.steps, or train the denoiser at a lower rate',
     )
 
 
-def depends(config: ConfigDict, model: Model, n: int, guided: bool) -> dict[str, Any]:
+def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
+  """What sample.task says, of sample.n images."""
+  own, n = config.sample, config.sample.n
+  source, beside = depends(config, model, n, whole=True), dict[str, np.ndarray]()
+  solver = sampling.solver(config)
+  chain: Callable[..., Any] = chains.Draw(tuple(model.shape))
+  brought: given.Records | None = None
+  if own.aim is not None:
+    beside['aim'] = given.uniform(keys(config.seed, n))
+    if (dial := given.dial(config, workdir)) is not None:
+      source['sample']['dial'] = dial.digest
+      beside |= {'asked': beside['aim'], 'aim': dial(beside['aim'])}
+  if own.task != 'draw':
+    brought, stop = given.records(config, workdir, n), sampling.row(config)
+    given.same_size(brought.source, model.shape)
+    source['records'] = brought.told
+    beside['source'] = brought.index
+    if own.task == 'slerp':
+      beside['fraction'], chain = given.fraction(n, own.points), chains.Slerp(stop)
+    else:
+      chain = chains.Edit(stop, own.upward, own.cfg is not None)
+      solver = chains.decaying(solver, own.stop * model.config['denoiser']['T'])
+  taken = {name: beside[name] for name in ('aim', 'fraction') if name in beside}
+
+  def give(images: np.ndarray) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {name: array[images] for name, array in taken.items()}
+    return found if brought is None else found | {'image': brought.images(images)}
+
+  return Task(
+    Sampled(workdir / 'samples' / own.name, source, tuple(model.shape), beside=beside),
+    chain,
+    (
+      model.process,
+      sampling.conditioned(config, model.denoiser, whole=True),
+      sampling.guidance(config, model),
+      solver,
+    ),
+    advice(config),
+    give,
+  )
+
+
+def advice(config: ConfigDict) -> str:
+  """Against images that are no numbers."""
+  own = config.sample
+  for key in ('cfg', 'aim', 'weights'):
+    if own[key] is not None:
+      return f'lower sample.{key}, now {own[key]}, or raise sample.steps'
+  return 'no guidance is in it: raise sample.steps, or train the denoiser at a lower rate'
+
+
+def depends(config: ConfigDict, model: Model, n: int, whole: bool) -> dict[str, Any]:
   """All that the images depend on, and how they lie in files; JSON."""
-  told, own = plain(config), ['batch', 'per_file', 'steps', 'solver']
-  own += ['weights', 'at'] if guided else []
-  parts = model.config if guided else {'denoiser': model.config['denoiser']}
+  parts = model.config if whole else {'denoiser': model.config['denoiser']}
   source = {
-    'seed': told['seed'],
+    'seed': config.seed,
     'process': {key: model.config['denoiser'][key] for key in ('schedule', 'T')},
-    'sample': {'n': n} | {key: told['sample'][key] for key in own},
+    'sample': {'n': n} | sampling.told(config, whole),
     'sources': {name: part['source'] for name, part in parts.items()},
   }
   as_read: dict[str, Any] = json.loads(json.dumps(source))
@@ -221,15 +269,15 @@ def drawn(task: Task, stopped: Callable[[], bool]) -> tuple[Crew | None, dict[st
   start = said = time.monotonic()
   logger.info('sample: compiled in %.1f s', start - begun)
 
-  def words() -> Iterator[np.ndarray]:
+  def items() -> Iterator[tuple[Any, ...]]:
     for _, rows in plan:
       if stopped():
         return  # what is in flight lands
-      yield task.words(rows)
+      yield task.item(rows)
 
   count, parts = 0, list[np.ndarray]()
   with bar(total, 'image', total - left, f'sample {stored.folder.name}') as shown:
-    for (file, rows), images in zip(plan, crew.map(words()), strict=False):
+    for (file, rows), images in zip(plan, crew.map(items()), strict=False):
       parts.append(task.pixels(rows, images))
       if max(rows.values()) == stored.rows(file)[-1]:
         stored.write(file, np.concatenate(parts))

@@ -1,7 +1,8 @@
 """A set of sampled images in a folder: files that are whole or not there.
 
 begun.json    what the images depend on, before the first is drawn
-00000.npz …   images uint8 [n, H, W, C], index int64 [n] (number of the image), seed, stamp
+00000.npz …   images uint8 [n, H, W, C], index int64 [n] (number of the image), seed, stamp, and
+              what was given for each image: aim, asked, fraction [n], source [n] or [n, 2]
 grid.png      the first 64
 sample.json   written last: what they depend on, shape, bytes and sha256 of each file, rate, stamp
 """
@@ -40,6 +41,7 @@ class Sampled:
   source: Mapping[str, Any]  # JSON: all that the images depend on
   shape: tuple[int, ...]  # of an image
   instead: str = 'Take another sample.name'  # where the folder has other images
+  beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # [n, ...] each
 
   @property
   def n(self) -> int:
@@ -121,10 +123,14 @@ class Sampled:
       'index': np.arange(rows.start, rows.stop, dtype=np.int64),
       'seed': np.array(self.source['seed'], np.int64),
       'stamp': np.array(json.dumps(told)),
+      **self._beside(rows),
     }
     stream = io.BytesIO()
     npz.write(stream, arrays)
     work.write(self.path(file), stream.getvalue())
+
+  def _beside(self, rows: range) -> dict[str, np.ndarray]:
+    return {name: array[rows.start : rows.stop] for name, array in self.beside.items()}
 
   def read(self, file: int) -> tuple[np.ndarray, dict[str, Any]]:
     """(images, stamp); a DataError unless every byte is as it was written, and of this set."""
@@ -140,12 +146,17 @@ class Sampled:
         and images.dtype == np.uint8
         and np.array_equal(arrays['index'], rows)
         and told['config'] == self.digest
+        and all(
+          arrays[name].dtype == mine.dtype and np.array_equal(arrays[name], mine)
+          for name, mine in self._beside(rows).items()
+        )
       )
     except (KeyError, ValueError, TypeError):
       fits = False
     if not fits:
       raise DataError(
-        f'{path}: no images {rows.start} … {rows.stop - 1} {list(self.shape)} of this sampling. '
+        f'{path}: no images {rows.start} … {rows.stop - 1} {list(self.shape)} of this sampling'
+        f'{" (or not their " + ", ".join(self.beside) + ")" if self.beside else ""}. '
         f'{AGAIN}'
       )
     return images, told

@@ -7,7 +7,7 @@ workdir/<role>/<role>.json                                written last: where it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from zsi_jax import distributed
 from zsi_jax.build import checkpoints
-from zsi_jax.build.keys import ConfigError, differences, meaning, reduced
+from zsi_jax.build.keys import ConfigError, differences, meaning, reduced, seed
 from zsi_jax.build.training import job
 from zsi_jax.data.mesh import on_mesh
 from zsi_jax.data.pipeline import Pipeline
@@ -60,8 +60,8 @@ def train(config: ConfigDict, workdir: Path, role: str) -> None:
       same(workdir, role, carried, config)
 
     folder, wandb = workdir / role, config.log.wandb
-    facts = fit(todo, layout, feed, folder, seed=config.seed, wandb=wandb, agree=agree)
-    own = stamp(meaning(config, role), seeds=config.seed, batch=todo.batch // layout.devices)
+    facts = fit(todo, layout, feed, folder, seed=seed(config, role), wandb=wandb, agree=agree)
+    own = stamp(meaning(config, role), seeds=seed(config, role), batch=todo.batch // layout.devices)
     told = {'role': role, **facts, 'config': meaning(config, role), 'stamp': own}
     data = (json.dumps(told, indent=1) + '\n').encode()
     distributed.alone(lambda: work.write(place(workdir, role), data), f'{role}: written')
@@ -71,15 +71,15 @@ def train(config: ConfigDict, workdir: Path, role: str) -> None:
 class Picked:
   """Batches with what a step reads, and nothing more."""
 
-  def __init__(self, batches: Any) -> None:
-    self.batches = batches
+  def __init__(self, batches: Any, names: Sequence[str] = NEEDED) -> None:
+    self.batches, self.names = batches, names
 
   @property
   def position(self) -> Any:
     return self.batches.position
 
   def __next__(self) -> dict[str, jax.Array]:
-    return {name: array for name, array in next(self.batches).items() if name in NEEDED}
+    return {name: array for name, array in next(self.batches).items() if name in self.names}
 
   def close(self) -> None:
     self.batches.close()
@@ -87,7 +87,7 @@ class Picked:
 
 def planned(config: ConfigDict, workdir: Path, role: str, pipeline: Pipeline) -> tuple[Job, Layout]:
   """What is trained, and where; a ConfigError where it cannot be. Nothing is allocated."""
-  todo = job(config, role, pipeline.source.fields['image'].shape, labels(workdir, role))
+  todo = job(config, role, pipeline.source.fields['image'].shape, labels(config, workdir, role))
   return todo, laid(config, role, todo)
 
 
@@ -159,8 +159,10 @@ def same(workdir: Path, role: str, carried: Mapping[str, Any], config: ConfigDic
     )
 
 
-def labels(workdir: Path, role: str) -> int:
+def labels(config: ConfigDict, workdir: Path, role: str) -> int:
   """How many labels the records of a role have: 0 … n - 1."""
+  if role == 'classifier' and config.classifier.label is not None:
+    return 2
   told = prepare.read(workdir)
   assert told is not None
   return max((int(label) + 1 for label in told['roles'][role]['labels']), default=0)

@@ -2,15 +2,14 @@
 
 python -m bench.demo --workdir runs/demo
 
-`zsi run configs/zsi/circles.py:tiny --stage=all` (data, denoiser, classifier, samples), then the
-meter counts circles in the samples and says where they lie. Leaves demo.png and demo.json.
+`zsi run configs/zsi/circles.py:tiny --stage=all`: data, denoiser, classifier, samples, what a meter
+says of them, and a page. Leaves demo.png and demo.json beside.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import matplotlib
 import numpy as np
 
 from zsi_jax.build.words import pair
-from zsi_jax.evaluate import circles
 from zsi_jax.io.images import grid
 from zsi_jax.io.stamp import stamp
 from zsi_jax.stages.config import load
@@ -31,6 +29,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 CONFIG = Path(__file__).parents[1] / 'configs' / 'zsi' / 'circles.py'
 BETWEEN = 0.2, 0.8  # z of the unseen middle
 SHOWN = 64
+SHARES = {
+  'middle': 'one, between', 'sides': 'one, at the sides', 'none': 'none', 'several': 'several',
+}  # fmt: skip
 SETS = {'unguided': '#7f9db9', 'guided': '#d1603d'}
 
 
@@ -39,19 +40,14 @@ def images(folder: Path) -> np.ndarray:
   return np.concatenate([np.load(file)['images'] for file in sorted(folder.glob('*.npz'))])
 
 
-def lower(hits: float, n: int, z: float = 1.96) -> float:
-  """The lower end of Wilson's 95 % interval of a share."""
-  spread = z * math.sqrt(hits * (1 - hits) / n + z * z / (4 * n * n))
-  return (hits + z * z / (2 * n) - spread) / (1 + z * z / n)
-
-
-def measured(pixels: np.ndarray, radius: float) -> tuple[dict[str, float], np.ndarray]:
-  """Shares of the images, and z of each single circle."""
-  found = circles.find(pixels, radius)
-  size = pixels.shape[2]
-  shares = circles.shares(found, size, *BETWEEN)
-  facts = {'images': len(pixels), **shares._asdict(), 'lower': lower(shares.middle, len(pixels))}
-  return facts, (found.x[found.number == 1, :1].ravel() + 0.5) / size
+def measured(workdir: Path, name: str) -> tuple[dict[str, float], np.ndarray]:
+  """What the stage `evaluate` found in a set: shares of its images, and z of each single circle."""
+  told = json.loads((workdir / 'evaluate' / 'metrics.json').read_text())['sets'][name]
+  shares = {key: told['values'][f'objects/{words}'] for key, words in SHARES.items()}
+  facts = {'images': told['n'], **{key: share['value'] for key, share in shares.items()}}
+  with np.load(workdir / 'evaluate' / 'scores' / f'{name}.npz') as scores:
+    z = scores['truth'][:, 0]
+  return facts | {'lower': shares['middle']['low']}, z[np.isfinite(z)]
 
 
 def picture(rows: dict[str, tuple[np.ndarray, dict[str, float], np.ndarray]]) -> plt.Figure:
@@ -80,7 +76,7 @@ def main(workdir: Path, preset: str, overrides: dict[str, Any]) -> None:
   rows = {}
   for name in SETS:
     pixels = images(workdir / 'samples' / name)
-    rows[name] = (pixels, *measured(pixels, config.data.options.radius))
+    rows[name] = (pixels, *measured(workdir, name))
   picture(rows).savefig(workdir / 'demo.png', dpi=110)
   told = {
     name: {key: round(value, 4) for key, value in facts.items()}
@@ -94,7 +90,7 @@ def main(workdir: Path, preset: str, overrides: dict[str, Any]) -> None:
       f'unseen middle (95 % lower bound {row["lower"]:.1%}); at the sides {row["sides"]:.1%}, '
       f'none {row["none"]:.1%}, several {row["several"]:.1%}'
     )
-  print(f'{seconds:.0f} s; the picture: {workdir / "demo.png"}')
+  print(f'{seconds:.0f} s; see {workdir / "demo.png"} and {workdir / "report" / "index.html"}')
 
 
 if __name__ == '__main__':

@@ -6,11 +6,14 @@ of zsi_jax: `data.options.size=48`, `split.delta=.1`, `denoiser.net.width=64`. N
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+UNIFORM = {'judge_b/l2': 'L2', 'judge_b/kld': 'KLD'}  # how far a set is from uniform
+OBJECTS = {'objects/one, between': 'one between', 'objects/none or several': 'none or several'}
 PRESETS = 'tiny', 'small', 'gpu', 'paper'
 
 
@@ -20,7 +23,7 @@ def get_config(preset: str) -> ConfigDict:
   c.check = False  # `zsi run --check`: read every byte of what is there, redraw some images
 
   c.data = ConfigDict()
-  c.data.source = 'circles'  # discs, sizes, portraits, celeba, folder, npz
+  c.data.source = 'circles'  # discs, sizes, portraits, lips, celeba, folder, npz
   c.data.options = ConfigDict()  # arguments of the source
   c.data.root = placeholder(str)  # where data sets lie; $ZSI_DATA_DIR, else ./data
   c.data.skip_corrupt = False  # leave out what cannot be read, and count it
@@ -31,10 +34,10 @@ def get_config(preset: str) -> ConfigDict:
   c.data.workers = 0  # processes that draw records, and later read them ahead; 0 is none
 
   # Which records each role sees, and with what label: all, chosen, within, tails, list, top_k,
-  # agree, yaw_a, yaw_b, yaw_c.
+  # agree, judged, extrapolated, yaw_a, yaw_b, yaw_c.
   c.split = ConfigDict({'kind': 'all'})
-  # What the networks may have seen, checked on the records: extremes, turned, split_b, split_c,
-  # listed (nothing is known of the records), all (not zero-shot).
+  # What the networks may have seen, checked on the records: extremes, one_label, turned, split_b,
+  # split_c, listed (nothing is known of the records), all (not zero-shot).
   c.support = ConfigDict({'kind': 'extremes'})
 
   c.process = ConfigDict()
@@ -67,6 +70,10 @@ def get_config(preset: str) -> ConfigDict:
   c.classifier.ema = placeholder(float)  # none, as published
   c.classifier.net = encoder(preset)
   c.classifier.crop = placeholder(float)  # None: as data.crop
+  c.classifier.seed = placeholder(int)  # None: as seed
+  c.classifier.label = placeholder(str)  # None: as the split; an attribute, on which side of 1/2
+
+  c.judge = judging(preset)
 
   c.mesh = ConfigDict()
   c.mesh.fsdp = 1  # devices that share one copy of the parameters; the others have copies
@@ -83,12 +90,50 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.batch = pick(preset, tiny=32, small=64, gpu=256, paper=64)  # of a device at a time
   c.sample.per_file = pick(preset, tiny=64, small=128, gpu=1024, paper=1024)
   c.sample.steps = pick(preset, tiny=50, gpu=100, paper=250)
-  c.sample.solver = ConfigDict({'kind': 'ancestral'})  # ddim, dpm++, heun
+  c.sample.solver = ConfigDict({'kind': 'ancestral'})  # langevin, ddim, dpm++, heun
   c.sample.weights = (30.0, 30.0)  # lambda of each class; a row for each classifier; None: unguided
   # The text asks the classifier at the posterior mean ('mean'), the code at x_t.
   c.sample.at = 'xt'  # mean, x0
+  c.sample.classes = placeholder(tuple)  # which classes the weights are of; None: all, in order
+  # 60.: each image has its own z ~ U(0, 1), and weights 60 (1 - z, z) instead of sample.weights.
+  c.sample.aim = placeholder(float)
+  c.sample.dial = placeholder(str)  # a file of what was got for what was asked: z by its inverse
+  # w: no classifier, but (1 + w) times the mean over the classes, less w times no condition.
+  c.sample.cfg = placeholder(float)
+  c.sample.cfg_variance = 'clipped'  # mixed: as published
+  c.sample.cond = placeholder(tuple)  # the classes of a conditional denoiser; with cfg None: all
+  # slerp: between two records; edit: of one. Both go up to the share `stop` of the steps first.
+  c.sample.task = 'draw'
+  c.sample.labels = (0, 1)  # of the records, of the classifier's split
+  c.sample.stop = 0.5  # as published: 2000 of 4000
+  c.sample.points = 9  # of a slerp, both ends among them
+  c.sample.upward = 'invert'  # how an edit goes up: by DDIM, or by noise
   c.sample.denoiser = placeholder(str)  # None: this workdir's; a workdir or a weights file
   c.sample.classifiers = ()  # none: this workdir's; workdirs or weights files
+
+  c.evaluate = ConfigDict()
+  c.evaluate.judges = placeholder(str)  # None: this workdir's; another workdir
+  c.evaluate.bins = 100
+  c.evaluate.bootstrap = 1_000  # drawn again for each interval
+  c.evaluate.full = pick(
+    preset, tiny=200, small=2_000, gpu=10_000, paper=50_000
+  )  # records that ...
+  c.evaluate.mild = pick(preset, tiny=100, small=500, gpu=2_000, paper=10_000)  # ... nearest 1/2
+  c.evaluate.fid = False  # by Inception, too; its weights are never downloaded
+  c.evaluate.inception = placeholder(str)  # None: $ZSI_INCEPTION_WEIGHTS, the cache of torch hub
+  c.evaluate.lpips = placeholder(str)  # trunk and heads, for the diversity of a set
+  c.evaluate.pairs = 1_000  # of images, for that
+  c.evaluate.neighbours = 8  # training records shown beside each of the most suspicious; 0: none
+  c.evaluate.gradients = pick(preset, tiny=16, small=64)  # images of which they are shown over t
+  c.evaluate.level = 0.1  # of T, at which a classifier is mapped (Fig. 7b states none)
+
+  c.report = ConfigDict()
+  c.report.title = ''  # none: the first sentence of `about`
+  c.report.about = ''  # none: the docstring of the config's file
+  c.report.config = ''  # none: its name and preset
+  c.report.figure = ''  # of the paper
+  c.report.paper = ()  # (set, metric, what the paper prints)
+  c.report.headline = ()  # (set, metric, its name in the README)
   return c
 
 
@@ -106,6 +151,29 @@ def trained(preset: str, steps: int) -> ConfigDict:
   c.log_every = pick(preset, tiny=50, small=100)
   c.save_every = pick(preset, tiny=500, small=1_000, paper=10_000)
   c.keep = 3  # newest checkpoints, beside the best
+  return c
+
+
+def judging(preset: str) -> ConfigDict:
+  """At :paper as published: SGD of one rate, 100,000 steps, a flip where data.flip allows it."""
+  c = trained(preset, steps=pick(preset, tiny=400, small=6_000, gpu=10_000, paper=100_000))
+  del c.times
+  c.copies = ()  # ('a', 'b'): two, of which each learns from records that the other never saw
+  c.truth = ()  # attributes that a third network measures
+  c.kind = 'binary'  # P of each attribute; classes: of each label; regression
+  c.attributes = ()
+  # y ~ Bernoulli(z) anew each time that a record is shown: the mean of so many; None: z itself.
+  c.draws = placeholder(int)
+  c.holdout = 0.2  # of the records: half for temperature and ranks, half to test
+  c.ranked = False  # True: where z is uniform, the rank of P among others' instead of P
+  c.batch = 64
+  c.optimizer = pick(preset, tiny='adam', paper='sgd')
+  c.momentum = 0.9
+  c.lr = pick(preset, tiny=3e-3, gpu=1e-3, paper=0.1)
+  c.weight_decay = pick(preset, tiny=0.05, paper=0.0)
+  c.ema = pick(preset, tiny=0.99, small=0.998, gpu=0.999, paper=None)
+  c.shift = 0  # pixels that an image is moved by, at random
+  c.net = ConfigDict({'kind': pick(preset, tiny='compact', paper='efficientnet')})
   return c
 
 
@@ -146,13 +214,19 @@ def faces(preset: str, *attributes: str, delta: float = 0.1) -> ConfigDict:
   """Portraits at both ends of one attribute, or in the corners of two; a fifth of them for one."""
   c = get_config(preset)
   c.data.source = 'portraits'
-  n = pick(preset, tiny=1_500, small=15_000, gpu=60_000, paper=300_000)
+  n = pick(preset, tiny=1_500, small=60_000, paper=300_000)
   c.data.options = dict(n=n, size=pick(preset, tiny=32, gpu=64))
+  # On 32 pixels a mouth is eight of them wide: of heads that turn nobody could tell a faint smile.
+  c.data.options.yaw = pick(preset, tiny=(-6.0, 6.0), gpu=(-30.0, 30.0))
+  c.data.options.pitch = pick(preset, tiny=(-3.0, 3.0), gpu=(-12.0, 12.0))
+  c.data.options.roll = pick(preset, tiny=(-2.0, 2.0), gpu=(-8.0, 8.0))
   c.data.flip = True  # a mirrored face has the same smile, age and hair
   c.data.keep = attributes
   c.split = dict(kind='within', attributes=attributes, delta=delta)
   c.support = dict(kind='extremes', attributes=attributes, delta=c.split.get_ref('delta'))
   c.classifier.name = '_'.join(attributes)
+  c.judge.attributes = c.judge.truth = attributes
+  c.judge.copies = ('a', 'b')  # a for dials, b for scores
   c.sample.weights = (30.0,) * 2 ** len(attributes)
   return c
 
@@ -167,9 +241,25 @@ def celeba(preset: str, list: str, *labels: str) -> ConfigDict:
   c.split = dict(kind='list', list=list, label=labels if len(labels) > 1 else labels[0])
   c.support = dict(kind='listed')  # of a photograph no truth is known
   c.classifier.name = '_'.join(labels).lower()
+  c.judge.attributes = labels
   c.classifier.crop = 0.8  # the published classifiers saw random windows, their U-Nets did not
   c.sample.weights = (30.0,) * 2 ** len(labels)
   return c
+
+
+def reported(
+  c: ConfigDict,
+  figure: str,
+  metrics: Mapping[str, str],
+  sets: Mapping[str, tuple[str, ...] | None],
+) -> None:
+  """What the README shows of an experiment: metrics by their names there, and what of each set the
+  paper prints; None where it has no such set."""
+  c.report.figure = figure
+  c.report.headline = tuple((s, m, f'{s}: {word}') for s in sets for m, word in metrics.items())
+  c.report.paper = tuple(
+    (s, m, text) for s, texts in sets.items() for m, text in zip(metrics, texts or (), strict=False)
+  )
 
 
 def posed(c: ConfigDict, preset: str) -> None:

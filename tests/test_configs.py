@@ -17,6 +17,7 @@ from zsi_jax.build.networks import architecture
 from zsi_jax.build.training import job
 from zsi_jax.core import sample
 from zsi_jax.stages.config import load
+from zsi_jax.stages.sweep import variants
 from zsi_jax.train.state import create
 from zsi_jax.train.step import make_step
 
@@ -29,7 +30,8 @@ KEY = jax.eval_shape(lambda: jax.random.key(0))
 def facts(config):
   """Image shape and number of labels: a row of the weights has a number for each."""
   size = config.data.options.size
-  return (size, size, 3), len(config.sample.weights)
+  weights = config.sample.weights
+  return (size, size, 3), 2 if weights is None else len(weights)
 
 
 def told(config, role):
@@ -60,6 +62,14 @@ def abstract(file, preset, role):
   """`stepped`, once for each architecture: most experiments share theirs."""
   own = told(load(f'{file}:{preset}'), role)
   return stepped(_TOLD.setdefault(own, file), preset, role, own)
+
+
+@EACH
+def test_every_variant_is_a_whole_config(file, tmp_path):
+  for preset in ('tiny', 'small', 'gpu', 'paper'):
+    found = variants(f'{file}:{preset}', {}, tmp_path)
+    assert found[0].config == load(f'{file}:{preset}')
+    assert all(one.overrides for one in found[1:])
 
 
 @EACH

@@ -22,6 +22,8 @@ def get_config(preset: str = 'paper') -> ConfigDict:
   return base.celeba(preset, LIST.format(list), 'Smiling')
 
 
-def sweep() -> list[dict[str, str]]:
-  """The ablation of sizes: 5k is a part of 10k, of 30k, of 60k."""
-  return [{'split.list': LIST.format(n)} for n in ('60k', '30k', '10k', '5k')]
+def sweep(preset: str = 'paper') -> dict[str, dict[str, str]]:
+  """The ablation of sizes, beside the base: 5k is a part of 10k, of 30k, of 60k."""
+  return (
+    {n: {'split.list': LIST.format(n)} for n in ('30k', '10k', '5k')} if preset == 'paper' else {}
+  )

@@ -24,4 +24,6 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   # By rank, so that the ends of the tails are near .2 and .8, not at them.
   c.support = dict(kind='extremes', attributes=('size',), delta=0.25)
   c.classifier.name = 'size'
+  c.judge.copies, c.judge.attributes, c.judge.kind = ('a', 'b'), ('size',), 'regression'
+  c.report.figure = 'App. K, Fig. S20'
   return c

@@ -32,8 +32,8 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   return c
 
 
-def sweep() -> list[dict[str, str]]:
-  """The splits A, B and C."""
+def sweep(preset: str = 'tiny') -> dict[str, dict[str, str]]:
+  """Beside split A, the base, B and C."""
   b = {'split.kind': 'yaw_b', 'support.kind': 'split_b'}
   c = {'split.kind': 'yaw_c', 'support.kind': 'split_c'}
-  return [{}, b, c]
+  return {'split_b': b, 'split_c': c}

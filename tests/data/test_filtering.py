@@ -97,3 +97,50 @@ def test_the_ends_of_the_tail():
   for bad in [(0, 0.1, 0), (5, 1.1, 1), (5, 0.1, 6), (5, float('nan'), 1)]:
     with pytest.raises(ValueError):
       filtering.chernoff(*bad)
+
+
+@pytest.mark.parametrize('n', [1, 5, 7])
+def test_parts_are_disjoint_and_even(n):
+  label = np.random.default_rng(0).integers(-1, 2, 200)
+  whole = subsets.join('x', *(np.flatnonzero(label == side) for side in (0, 1)))
+  parts = filtering.parts(whole, n, 3)
+  assert sorted(np.concatenate([p.index for p in parts])) == whole.index.tolist()
+  for side in (0, 1):
+    sizes = [(p.label == side).sum() for p in parts]
+    assert max(sizes) - min(sizes) <= 1
+  for p in parts:
+    assert (label[p.index] == p.label).all() and (np.diff(p.index) > 0).all()
+  again, other = filtering.parts(whole, n, 3), filtering.parts(whole, n, 4)
+  assert all((a.index == p.index).all() for a, p in zip(again, parts, strict=True))
+  assert n == 1 or any(len({*a.index} ^ {*p.index}) for a, p in zip(other, parts, strict=True))
+
+
+def test_too_few_for_so_many_parts():
+  whole = subsets.join('x', np.arange(3), np.arange(3, 40))
+  with pytest.raises(DataError, match='4 parts of 3 records of label 0 and 37 of label 1'):
+    filtering.parts(whole, 4, 0)
+
+
+def test_what_is_apart_is_a_share_of_each_label():
+  label = np.repeat([-1, 0, 1], [30, 100, 41])
+  few, more = (filtering.apart(label, share, 1) for share in (0.1, 0.3))
+  assert [few[label == side].sum() for side in (-1, 0, 1)] == [0, 10, 4]
+  assert not (few & ~more).any() and not filtering.apart(label, 0, 1).any()
+  with pytest.raises(DataError, match='share of 1'):
+    filtering.apart(label, 1, 1)
+
+
+def test_candidates_are_sure_of_both_labels_and_of_contradictions():
+  draw = np.random.default_rng(0)
+  z, pool = draw.random(3000), np.arange(500, 2500)
+  label = ((z > 0.5) ^ (draw.random(3000) < 0.05)).astype(int)
+  found = filtering.candidates(z, label, pool, 60)
+  assert len({*found}) == 60 and {*found} <= {*pool}
+  assert (label[found] == np.repeat([0, 1], 30)).all()
+  for side in (0, 1):
+    mine, all_ = found[label[found] == side], pool[label[pool] == side]
+    assert (np.diff(z[mine]) >= 0).all()
+    assert z[mine[0]] == z[all_].min() and z[mine[-1]] == z[all_].max()
+    assert np.abs(z[mine] - 0.5).min() > 0.2
+    assert ((z[mine] > 0.5) != side).any()  # where a label is wrong
+  assert len(filtering.candidates(z, label, pool[:7], 60)) <= 7

@@ -123,3 +123,29 @@ def test_a_bad_sheet_is_named_by_line(tmp_path, text, what):
   with pytest.raises(DataError, match=what) as error:
     lists.read_scores(path, FILES)
   assert str(error.value).startswith(str(path))
+
+
+def test_marks_by_hand_name_some_records(tmp_path):
+  path, files = tmp_path / 'h.csv', ['a.png', 'b/c.png', 'd.png', 'e.png']
+  path.write_text('file,label,given\nd.png,1,0\na.png,,1\nb\\c.png,0,1\n')
+  index, marks = lists.read_marks(path, files, [0, 3, 5, 9])
+  assert index.tolist() == [2, 1] and marks.tolist() == [1, 0]
+  path.write_text('index,label\n9,1\n3,0\n')
+  assert lists.read_marks(path, files, [0, 3, 5, 9])[0].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+  'text, said',
+  [
+    ('file,label\nx.png,1\n', "h.csv:2: file 'x.png' is not in the data set"),
+    ('file,label\na.png,1\na.png,1\n', 'h.csv:3: a.png was on line 2 already'),
+    ('file,label\na.png,2\n', "h.csv:2: label is 0, 1 or, in doubt, empty, not '2'"),
+    ('file,label\na.png,1\n', '0 records are marked 0 and 1 are marked 1; both are needed'),
+    ('name,label\na.png,1\n', "no column 'file' or 'index' but name, label"),
+    ('index,label\n4,1\n', "index '4' is not in the data set"),
+  ],
+)
+def test_marks_that_cannot_be(tmp_path, text, said):
+  (tmp_path / 'h.csv').write_text(text)
+  with pytest.raises(DataError, match=said):
+    lists.read_marks(tmp_path / 'h.csv', ['a.png', 'b.png'], [0, 3])

@@ -35,18 +35,23 @@ class Net(nn.Module):
 
   out: int
   classes: int = 0
+  labels: int | None = None
 
   @nn.compact
   def __call__(self, x, t, cond=None):
     h = nn.Conv(8, (3, 3))(x) + nn.Dense(8)(jnp.sin(t[:, None] / 50))[:, None, None]
+    if self.labels is not None:
+      h = h + nn.Embed(self.labels, 8)(cond)[:, None, None]
     h = nn.Conv(self.out, (3, 3))(nn.silu(h))
     return h.mean((1, 2)) if self.classes else h
 
 
-def model(config, workdir=None, *, seed=0, scale=1.0):
+def model(config, workdir=None, *, seed=0, scale=1.0, labels=None, null=None, classes=2):
   """What stands where trained networks would."""
-  args = jnp.zeros((1, SIZE, SIZE, CHANNELS)), jnp.zeros(1)
-  nets = Net(2 * CHANNELS), Net(2, classes=2)
+  args = jnp.zeros((1, SIZE, SIZE, CHANNELS)), jnp.zeros(1), jnp.zeros(1, int)
+  if config.denoiser.drop is not None:
+    labels, null = 3, 2
+  nets = Net(2 * CHANNELS, labels=labels), Net(classes, classes=classes)
   one, two = (drawn(net, *args, seed=seed + k) for k, net in enumerate(nets))
   one = jax.tree.map(lambda a: a * scale, one)
   chain = {'schedule': 'cosine', 'T': config.process.T}
@@ -55,19 +60,21 @@ def model(config, workdir=None, *, seed=0, scale=1.0):
     for name in ('denoiser', 'side')
   }
   process = zsi.Process.make(zsi.cosine(config.process.T), config.sample.steps)
-  guide = zsi.Classifier(two, [0.0, 0.0], nets[1], name='side')
+  guide = zsi.Classifier(two, [0.0] * classes, nets[1], name='side')
   shape = SIZE, SIZE, CHANNELS
-  return Model(zsi.Denoiser(one, nets[0]), {'side': guide}, process, shape, told)
+  if config.sample.weights is None and config.sample.aim is None:
+    del told['side']
+  return Model(zsi.Denoiser(one, nets[0], null), {'side': guide}, process, shape, told)
 
 
-def start(workdir, *flags, said=None, env=None):
+def start(workdir, *flags, said=None, env=None, config=CIRCLES, cwd=ROOT):
   """A process that samples into the workdir."""
   env = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'PATH': os.environ['PATH'], **(env or {})}
   keys = [f'{key}={value}' for key, value in (SAID | (said or {})).items()]
-  command = [sys.executable, '-m', 'tests.stages.drawer', CIRCLES]
+  command = [sys.executable, '-m', 'tests.stages.drawer', config]
   command += [f'--workdir={workdir}', '--stage=sample', *flags, '--', *keys]
   pipe = subprocess.PIPE
-  return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+  return subprocess.Popen(command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
 def main(*args):

@@ -47,10 +47,11 @@ def test_all_stages_then_only_looked_at_then_checked(done):
   cwd, out, env = done
   left = contents(cwd / 'runs/x')
   wanted = ['samples/guided/00001.npz', 'samples/unguided/00000.npz', 'samples/guided/sample.json']
+  wanted += ['evaluate/metrics.json', 'report/index.html', 'report/metrics.json']
   assert {'denoiser/denoiser.json', 'classifier/classifier.json', *wanted} <= left.keys()
   assert 'denoiser is runs/x/denoiser, step 4' in out
   again = fine(*every(), cwd=cwd, **env)
-  assert again.count('is done') == 5 and 'compiled' not in again
+  assert again.count('is done') == 6 and 'compiled' not in again
   checked = fine('--check', *every(), cwd=cwd, **env)
   assert checked.count('the same bits') == 2 and checked.count('every byte checked') == 3
   assert contents(cwd / 'runs/x') == left

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from zsi_jax.build import data, networks, sampling, splits
-from zsi_jax.build.keys import ROLES, ConfigError, cast, flat, near, override
+from zsi_jax.build.keys import GROUPS, ROLES, ConfigError, cast, flat, near, override
 from zsi_jax.build.typed import arguments, fitted, optional
 from zsi_jax.data import limits
 
@@ -55,7 +55,20 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'denoiser.grid_every': int | None,
   **{f'classifier.{key}': hint for key, hint in TRAINED.items()},
   'classifier.name': str,
+  'classifier.seed': int | None,
+  'classifier.label': str | None,
   'classifier.crop': float | None,
+  **{f'judge.{key}': hint for key, hint in TRAINED.items() if key != 'times'},
+  'judge.copies': tuple[str, ...],
+  'judge.truth': tuple[str, ...],
+  'judge.kind': str,
+  'judge.attributes': tuple[str, ...],
+  'judge.draws': int | None,
+  'judge.holdout': float,
+  'judge.ranked': bool,
+  'judge.shift': int,
+  'judge.optimizer': str,
+  'judge.momentum': float,
   'mesh.fsdp': int,
   'mesh.rules': tuple[tuple[str, str], ...],
   'log.wandb': str | None,
@@ -67,9 +80,38 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'sample.steps': int,
   'sample.weights': tuple[float, ...] | tuple[tuple[float, ...], ...] | None,
   'sample.at': str,
+  'sample.classes': tuple[int, ...] | None,
+  'sample.aim': float | None,
+  'sample.dial': str | None,
+  'sample.cfg': float | None,
+  'sample.cfg_variance': str,
+  'sample.cond': tuple[int, ...] | None,
+  'sample.task': str,
+  'sample.labels': tuple[int, ...],
+  'sample.stop': float,
+  'sample.points': int,
+  'sample.upward': str,
   'sample.denoiser': str | None,
   'sample.classifiers': tuple[str, ...],
   'sample.solver.kind': str,
+  'evaluate.judges': str | None,
+  'evaluate.bins': int,
+  'evaluate.bootstrap': int,
+  'evaluate.full': int,
+  'evaluate.mild': int,
+  'evaluate.fid': bool,
+  'evaluate.inception': str | None,
+  'evaluate.lpips': str | None,
+  'evaluate.pairs': int,
+  'evaluate.neighbours': int,
+  'evaluate.gradients': int,
+  'evaluate.level': float,
+  'report.title': str,
+  'report.about': str,
+  'report.config': str,
+  'report.figure': str,
+  'report.paper': tuple[tuple[str, str, str], ...],
+  'report.headline': tuple[tuple[str, str, str], ...],
 }
 KINDS = {
   'data.source': 'data.options',
@@ -77,31 +119,40 @@ KINDS = {
   'support.kind': 'support',
   'denoiser.net.kind': 'denoiser.net',
   'classifier.net.kind': 'classifier.net',
+  'judge.net.kind': 'judge.net',
   'sample.solver.kind': 'sample.solver',
 }
 POSITIVE = [
   *('data.batch', 'process.T', 'mesh.fsdp', 'sample.n', 'sample.batch', 'sample.per_file'),
-  'sample.steps',
+  *('sample.steps', 'judge.draws'),
   *(
     f'{role}.{key}'
-    for role in ROLES
+    for role in GROUPS
     for key in ('batch', 'steps', 'accumulate', 'log_every', 'save_every', 'keep', 'grid_every')
   ),
 ]
 NAMES = {  # as core, nets and train have them, which load too slowly for a config
   'process.schedule': ('cosine', 'linear', 'scaled_linear'),
-  **{f'{role}.decay': ('constant', 'linear', 'cosine') for role in ROLES},
+  **{f'{role}.decay': ('constant', 'linear', 'cosine') for role in GROUPS},
   'denoiser.loss': ('simple', 'hybrid', 'hybrid_paper', 'vlb'),
   'denoiser.predicts': ('eps', 'x0', 'v'),
   'denoiser.variance': ('learned', 'small', 'large'),
-  **{f'{role}.net.dtype': ('float32', 'bfloat16', 'float16') for role in ROLES},
+  **{f'{role}.net.dtype': ('float32', 'bfloat16', 'float16') for role in GROUPS},
+  'judge.kind': ('binary', 'classes', 'regression'),
+  'judge.optimizer': ('adam', 'sgd'),
   **{
     f'{role}.net.remat': ('full', 'dots_saveable', 'dots_with_no_batch_dims_saveable')
     for role in ROLES
   },
   'sample.at': ('xt', 'mean', 'x0'),
+  'sample.cfg_variance': ('clipped', 'mixed'),
+  'sample.task': ('draw', 'slerp', 'edit'),
+  'sample.upward': ('invert', 'noise'),
 }
-AT_LEAST_0 = 'data.workers', 'denoiser.warmup', 'classifier.warmup', 'sample.unguided'
+AT_LEAST_0 = (
+  *('data.workers', 'sample.unguided', 'judge.shift'),
+  *(f'{role}.warmup' for role in GROUPS),
+)
 
 
 def complete(config: ConfigDict) -> None:
@@ -113,6 +164,8 @@ def complete(config: ConfigDict) -> None:
     at, name = _place(config, key)
     _put(at, name, cast(key, None, hint, at[name]), optional(hint))
   limits.whole('seed', config.seed, 0, limits.SEEDS)
+  if config.classifier.seed is not None:
+    limits.whole('classifier.seed', config.classifier.seed, 0, limits.SEEDS)
   there = flat(config)
   for least, keys in ((1, POSITIVE), (0, AT_LEAST_0)):
     for key in keys:
@@ -137,7 +190,7 @@ def sensible(config: ConfigDict) -> None:
     value = there.get(key)
     if value is not None and value not in names:
       raise ConfigError(f'{key}: there is no {value!r}{near(value, names)}')
-  for key in [*(f'{role}.ema' for role in ROLES), 'denoiser.drop']:
+  for key in [*(f'{role}.ema' for role in GROUPS), 'denoiser.drop']:
     if (value := there[key]) is not None:
       limits.real(key, value, 0, 1)
       if value == 1 and key != 'denoiser.drop':

@@ -12,7 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax.build import splits
-from zsi_jax.build.keys import ConfigError, near
+from zsi_jax.build.keys import ConfigError, near, seed
+from zsi_jax.build.records import Records, found
+from zsi_jax.data import limits
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.record import Source, table
@@ -47,14 +49,42 @@ def maker(name: str, home: Path) -> Maker:
       from zsi_jax.data.portraits import Portraits
 
       return Portraits
+    case 'lips':
+      return functools.partial(lips, home)
     case 'celeba':
       return functools.partial(celeba, home)
     case 'folder':
       return functools.partial(folder, home)
     case 'npz':
       return functools.partial(npz, home)
-  names = 'circles discs sizes portraits celeba folder npz'.split()
+  names = 'circles discs sizes portraits lips celeba folder npz'.split()
   raise ConfigError(f'data.source: there is no source {name!r}{near(name, names)}')
+
+
+def lips(
+  home: Path,
+  *,
+  of: str = 'portraits',
+  size: int = 64,
+  faces: int = 60_000,
+  seed: int = 0,
+  root: str = 'celeba',
+  landmarks: str | None = None,
+  official: bool = True,
+  colour: tuple[int, int, int] = (0, 255, 0),
+  alpha: float = 0.5,
+) -> Source:
+  """Portraits, or the faces of CelebA that a sheet of `landmarks` names, plain and painted."""
+  from zsi_jax.data.lips import Lips, aligned
+
+  limits.one_of('data.options.of', of, ('portraits', 'celeba'))
+  if of == 'portraits':
+    return Lips(maker('portraits', home)(n=faces, size=size, seed=seed), None, colour, alpha)
+  if landmarks is None:
+    raise ConfigError('data.options.landmarks names a CSV with file, x48, y48 … x67, y67')
+  found = celeba(home, root=root, size=size, attributes=('Smiling',), official=official)
+  files = [str(found.attributes(i)['file']) for i in range(len(found))]
+  return Lips(found, aligned(below(home, landmarks), files, size, 178), colour, alpha)
 
 
 def celeba(
@@ -116,12 +146,25 @@ def source(config: ConfigDict) -> Source:
 
 
 def split(
-  config: ConfigDict, of: Any, drawn: bool = True
+  config: ConfigDict, of: Any, drawn: bool = True, judged: Subset | None = None
 ) -> tuple[splits.Split, dict[str, dict[str, Any]]]:
   """The records of each role, and the seal of every list and sheet that was read.
 
-  Where the data set is not `drawn`, nobody knows yet which records will be skipped.
+  Where the data set is not `drawn`, nobody knows yet which records will be skipped, nor which the
+  judges will have `judged` extreme.
   """
+  known = records(config, of, drawn, judged)
+  made = splits.make(known, config.split.kind, options(config.split))
+  labels = config.data.options.get('labels')
+  if labels and found(labels, known.home):  # they went into the data set, and may be gone since
+    known.path(labels)
+  return made, known.read
+
+
+def records(
+  config: ConfigDict, of: Any, drawn: bool = True, judged: Subset | None = None
+) -> Records:
+  """What a split of the data set is made from."""
   n = len(of)
   files = None
   if 'file' in of.fields:
@@ -137,13 +180,17 @@ def split(
       return True
     return False
 
-  home = root(config)
-  records = splits.Records(table(of), files, numbers, n + skipped, home, lost)
-  made = splits.make(records, config.split.kind, options(config.split))
-  labels = config.data.options.get('labels')
-  if labels and splits.found(labels, home):  # they went into the data set, and may be gone since
-    records.path(labels)
-  return made, records.read
+  return Records(table(of), files, numbers, n + skipped, root(config), lost, judged)
+
+
+def relabelled(of: Source, subset: Subset, name: str) -> Subset:
+  """Of the same records, on which side of 1/2 each lies in another attribute."""
+  columns = table(of)
+  if name not in columns:
+    raise ConfigError(
+      f'classifier.label: the data set has no attribute {name!r}{near(name, columns)}'
+    )
+  return Subset(subset.index, (columns[name][subset.index] > 0.5).astype(np.int32))
 
 
 def support(config: ConfigDict, role: str) -> Support:
@@ -160,7 +207,7 @@ def pipeline(
   return Pipeline(
     stored,
     batch=batch(config, role),
-    seed=config.seed,
+    seed=seed(config, role),
     index=subset.index,
     label=None if (subset.label < 0).all() else subset.label,
     about=tuple(about),

@@ -6,85 +6,18 @@ A kind is a function; its keyword arguments are the keys of the group beside `ki
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zsi_jax.build.keys import ConfigError, near
-from zsi_jax.data import filtering, limits, lists, subsets, support
-from zsi_jax.data.errors import DataError
+from zsi_jax.build.records import Records
+from zsi_jax.data import filtering, limits, subsets, support
 from zsi_jax.data.subsets import Subset
 from zsi_jax.data.support import Support
 
 ROLES = 'denoiser', 'classifier'
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-  """What is known of a data set without its images; lists and sheets are looked for in `home`."""
-
-  table: Mapping[str, np.ndarray]  # [N]
-  files: Sequence[str] | None  # its 'file' entries
-  numbers: np.ndarray  # the number in the source of each record, where some were skipped
-  total: int  # records of the source
-  home: Path
-  lost: Callable[[int], bool] = lambda i: False  # whether a record will be skipped when it is read
-  read: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # bytes, sha256 by name
-
-  def column(self, name: str) -> np.ndarray:
-    if name not in self.table:
-      raise ConfigError(f'the data set has no attribute {name!r}{near(name, self.table)}')
-    return self.table[name]
-
-  def path(self, name: str) -> Path:
-    """Of a list or sheet, which is known by its bytes from now on."""
-    path = found(name, self.home)
-    if path is None:
-      tried = ' nor '.join(str(p.absolute()) for p in _places(name, self.home))
-      raise DataError(f'there is no file {tried}, which split names')
-    self.read[name] = seal(path)
-    return path
-
-  def listed(self, name: str, duplicates: str) -> np.ndarray:
-    """An index list; it counts as the source does, and what was skipped there is gone here."""
-    wanted = lists.read_indices(self.path(name), self.total, duplicates)
-    here = np.full(self.total, -1, np.int64)
-    here[self.numbers] = np.arange(len(self.numbers))
-    left = here[wanted]
-    return left[left >= 0]
-
-  def scores(self, name: str, column: str) -> np.ndarray:
-    """A sheet of scores; it may have rows for what was skipped."""
-    numbers = self.numbers.tolist()
-    files = self.files or [str(n) for n in numbers]
-    return lists.read_scores(
-      self.path(name),
-      files,
-      column,
-      numbers=numbers,
-      skipped=self.total - len(numbers),
-      lost=self.lost,
-    )
-
-
-def found(name: str, home: Path) -> Path | None:
-  """A list or sheet as it is, or below the data root."""
-  return next((p for p in _places(name, home) if p.is_file()), None)
-
-
-def _places(name: str, home: Path) -> list[Path]:
-  return list(dict.fromkeys([Path(name).expanduser(), home / name]))
-
-
-def seal(path: Path) -> dict[str, Any]:
-  try:
-    data = path.read_bytes()
-  except OSError as error:
-    raise DataError(f'{path}: it cannot be read ({error.strerror})') from None
-  return {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +53,17 @@ def splitter(kind: str) -> Callable[..., Split]:
       return top_k
     case 'agree':
       return agree
+    case 'judged':
+      return judged
+    case 'extrapolated':
+      return extrapolated
     case 'yaw_a':
       return yaw_a
     case 'yaw_b':
       return yaw_b
     case 'yaw_c':
       return yaw_c
-  kinds = 'all chosen within tails list top_k agree yaw_a yaw_b yaw_c'.split()
+  kinds = 'all chosen within tails list top_k agree judged extrapolated yaw_a yaw_b yaw_c'.split()
   raise ConfigError(f'split.kind: there is no split {kind!r}{near(kind, kinds)}')
 
 
@@ -138,13 +75,15 @@ def promiser(kind: str) -> Callable[..., Support]:
       return lambda role: support.listed()
     case 'extremes':
       return extremes
+    case 'one_label':
+      return one_label
     case 'turned':
       return turned
     case 'split_b':
       return split_b
     case 'split_c':
       return split_c
-  kinds = 'all listed extremes turned split_b split_c'.split()
+  kinds = 'all listed extremes one_label turned split_b split_c'.split()
   raise ConfigError(f'support.kind: there is no support {kind!r}{near(kind, kinds)}')
 
 
@@ -255,6 +194,52 @@ def agree(
   return both(found, (label,), balance)
 
 
+def judged(
+  of: Records,
+  *,
+  label: str,
+  scores: str | None = None,
+  column: str = 'score',
+  holdout: str | None = None,
+  tau: tuple[float, float] | None = None,
+  judges: int = 5,
+  over: str = 'confident',
+  k: int | None = None,
+  apart: float = 0.1,
+  balance: str | None = None,
+) -> Split:
+  """As `agree`, by judges that `prepare` trains; `stages/filtering.py` says how.
+
+  Of the thresholds `tau` are the least, and the marks of a `holdout` sheet raise them to precision
+  1. `scores` is the sheet of a model from elsewhere, instead of the first judge. No judge is
+  trained on the share `apart`, from which the records to label by hand are proposed.
+  """
+  yes_or_no = of.yes_or_no(label)
+  limits.real('split.apart', apart, 0, 0.9)
+  limits.whole('split.judges', judges, 1)
+  if k is not None:
+    limits.whole('split.k', k, 1)
+  limits.one_of('split.over', over, ('confident', 'all'))
+  if tau is not None and not all(0.5 <= t < 1 for t in tau):
+    raise ConfigError(f'split.tau = {tau}: both are in [.5, 1)')
+  if holdout is not None:
+    of.marked(holdout)
+  if scores is not None:
+    of.scores(scores, column)
+  if of.judged is not None:
+    return both(of.judged, (label,), balance)
+  return both(subsets.labelled(np.flatnonzero(yes_or_no >= 0), yes_or_no), (label,))
+
+
+def extrapolated(of: Records, *, label: str, seen: int = 0) -> Split:
+  """The denoiser sees the records of one label, without it; the classifier all, with theirs."""
+  column = of.column(label)
+  wide = subsets.labelled(np.flatnonzero(column >= 0), column)
+  if not (wide.label == seen).any() or (wide.label == seen).all():
+    raise ConfigError(f'split.seen = {seen}: some records have that {label}, and some another')
+  return Split(subsets.labelled(wide.index[wide.label == seen]), wide, (label,))
+
+
 def yaw_a(
   of: Records,
   *,
@@ -301,6 +286,13 @@ def yaw_c(
 
 def extremes(role: str, *, attributes: Sequence[str], delta: float = 0.1) -> Support:
   return support.extremes(*attributes, delta=delta)
+
+
+def one_label(role: str, *, attribute: str, seen: int = 0) -> Support:
+  """The denoiser sees one value of an attribute, the classifier all of them."""
+  if role != 'denoiser':
+    return support.everything()
+  return Support('one label', {attribute: ((seen, seen),)})
 
 
 def turned(role: str, *, attribute: str = 'yaw', extreme: float = 30.0) -> Support:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from zsi_jax.build import data, models
-from zsi_jax.build.keys import ConfigError, plain
+from zsi_jax.build.keys import ConfigError, plain, seed
 from zsi_jax.build.networks import architecture
 from zsi_jax.core import ClassifierLoss, Denoiser, DenoiserLoss, Process, Times, sample
 from zsi_jax.io.errors import WeightsError
@@ -117,5 +117,5 @@ def carried(config: ConfigDict, role: str, found: dict[str, Any]) -> dict[str, A
     'architecture': told,
     'process': {'schedule': found['schedule'], 'T': found['T']},
     'config': plain(config),
-    'stamp': stamp(plain(config), seeds=config.seed, device=False),
+    'stamp': stamp(plain(config), seeds=seed(config, role), device=False),
   }

@@ -189,6 +189,41 @@ def read_scores(
   return np.where(order < 0, (low + high) / 2, scores[order])
 
 
+def read_marks(
+  path: str | Path, files: Sequence[str], numbers: Sequence[int], column: str = 'label'
+) -> tuple[np.ndarray, np.ndarray]:
+  """(records, their marks 0 or 1) of a CSV with `file` or `index`: some of the data set, by hand.
+
+  Rows whose mark is left empty are of records in doubt, and left out.
+  """
+  sheet = Sheet.read(path)
+  key = next((k for k in ('file', 'index') if k in sheet.names), None)
+  if key is None:
+    raise DataError(f"{sheet.path}: no column 'file' or 'index' but {', '.join(sheet.names)}")
+  known = {str(c): i for i, c in enumerate(files if key == 'file' else numbers)}
+  index, marks, seen = [], [], dict[str, int]()
+  for cell, mark, line in zip(sheet.column(key), sheet.column(column), sheet.lines, strict=True):
+    name = os.path.normpath(cell.replace('\\', '/')) if key == 'file' else cell
+    if name not in known:
+      raise DataError(f'{sheet.path}:{line}: {key} {cell!r:.120} is not in the data set')
+    if name in seen:
+      raise DataError(f'{sheet.path}:{line}: {cell} was on line {seen[name]} already')
+    if mark not in ('', '0', '1'):
+      raise DataError(
+        f"{sheet.path}:{line}: {column} is 0, 1 or, in doubt, empty, not '{mark:.60}'"
+      )
+    seen[name] = line
+    if mark:
+      index.append(known[name])
+      marks.append(int(mark))
+  if len({*marks}) < 2:
+    raise DataError(
+      f'{sheet.path}: {marks.count(0)} records are marked 0 and {marks.count(1)} are marked 1; '
+      'both are needed'
+    )
+  return np.array(index, np.int64), np.array(marks, np.int32)
+
+
 def few(names: Sequence[str], n: int = 3) -> str:
   """The first few, and how many more."""
   more = f' and {len(names) - n} more' if len(names) > n else ''

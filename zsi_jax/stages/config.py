@@ -33,7 +33,15 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
   for key in said:
     override(config, key, said[key])
   complete(config)
+  config.report.config = config.report.config or named(path, preset if preset_said else None)
   return config.lock()
+
+
+def named(path: Path, preset: str | None) -> str:
+  """'configs/zsi/smile.py:small': the file as its checkout knows it."""
+  parts = path.resolve().parts
+  last = len(parts) - 1 - parts[::-1].index('configs') if 'configs' in parts else len(parts) - 1
+  return '/'.join(parts[last:]) + (f':{preset}' if preset else '')
 
 
 def called(path: Path, preset: str | None) -> tuple[ConfigDict, set[str]]:
@@ -56,6 +64,8 @@ def called(path: Path, preset: str | None) -> tuple[ConfigDict, set[str]]:
     raise ConfigError(f'{path}: get_config returns a {type(config).__name__}, not a ConfigDict')
   with blamed(path, 'it is no whole config'):
     own = set(flat(config))
+    if 'report' in config and not config.report.get('about'):
+      config.report.about = inspect.cleandoc(module.__doc__ or '')
     complete(config.unlock())
     plain(config)
   return config, own

@@ -20,9 +20,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from zsi_jax.build import data
+from zsi_jax.build import data, filtering
 from zsi_jax.build.keys import ConfigError, meaning
-from zsi_jax.build.splits import ROLES, found, seal
+from zsi_jax.build.records import found, seal
+from zsi_jax.build.splits import ROLES
 from zsi_jax.data import memory, npz, shards, store
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.pipeline import Pipeline
@@ -62,7 +63,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
       if config.check:
         verify(there[0])
     stored, dataset = there
-    files, made = splits(config, stored)
+    files, made = splits(config, stored, judged=judged(config, workdir, stored))
     picture = drawn(stored, _subset(files['denoiser']))
     told = {'config': meaning(config, 'prepare'), 'dataset': dataset, **made}
     told['stamp'] = _stamp(config)
@@ -77,19 +78,28 @@ def pipeline(config: ConfigDict, workdir: Path, role: str, **more: Any) -> Pipel
   """Batches of what prepare left for a role; `more` is process, epochs, shuffle or pad."""
   if role not in ROLES:
     raise ValueError(f'a role is one of {", ".join(ROLES)}, not {role!r}')
+  told, stored = prepared(config, workdir)
+  if not _intact(workdir, told['roles'][role]):
+    file = workdir / told['roles'][role]['file']
+    raise ConfigError(f'{file}: gone, or not as it was written; {AGAIN.format(workdir)}')
+  subset = _subset((workdir / told['roles'][role]['file']).read_bytes())
+  about = told['about']
+  if role == 'classifier' and (name := config.classifier.label) is not None:
+    subset, about = data.relabelled(stored, subset, name), (name,)
+  return data.pipeline(config, stored, role, subset, about, **more)
+
+
+def prepared(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], Any]:
+  """(prepare.json, the data set); a ConfigError unless both are there, and of this config."""
   told = read(workdir)
   if told is None:
     raise ConfigError(f'{workdir}: no {TOLD}; {AGAIN.format(workdir)}')
   work.agree(workdir, told['config'], config)
-  if not _intact(workdir, told['roles'][role]):
-    file = workdir / told['roles'][role]['file']
-    raise ConfigError(f'{file}: gone, or not as it was written; {AGAIN.format(workdir)}')
   there = kept(config, workdir, told)
   if there is None:
     tried = ' nor '.join(str(root / told['dataset']['path']) for root in roots(config, told))
     raise DataError(f'the data set is neither {tried}; {AGAIN.format(workdir)}')
-  subset = _subset((workdir / told['roles'][role]['file']).read_bytes())
-  return data.pipeline(config, there[0], role, subset, told['about'], **more)
+  return told, there[0]
 
 
 def read(workdir: Path) -> dict[str, Any] | None:
@@ -209,11 +219,21 @@ def verify(stored: Any) -> None:
     stored.verify()
 
 
+def judged(config: ConfigDict, workdir: Path, stored: Source) -> Subset | None:
+  """What `stages/filtering.py` left, where judges decide."""
+  if config.split.kind != 'judged':
+    return None
+  folder = workdir / 'filter'
+  if not (folder / 'filter.json').is_file():
+    raise ConfigError(f'{folder}: no judge was asked yet; {AGAIN.format(workdir)}')
+  return filtering.kept(folder, data.records(config, stored), config.split.label)
+
+
 def splits(
-  config: ConfigDict, stored: Source, drawn: bool = True
+  config: ConfigDict, stored: Source, drawn: bool = True, judged: Subset | None = None
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
   """(the file of each role, what prepare.json says of them); the support of each is checked."""
-  split, read = data.split(config, stored, drawn)
+  split, read = data.split(config, stored, drawn, judged)
   files, rows = {}, {}
   for role in ROLES:
     subset = getattr(split, role)

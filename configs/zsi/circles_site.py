@@ -1,0 +1,23 @@
+"""The gradient at x_t, as the published code asks, against at the mean, as the text says.
+
+zsi run configs/zsi/circles_site.py:tiny --workdir=runs/circles_site
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.zsi import circles
+
+
+def get_config(preset: str = 'small') -> ConfigDict:
+  c = circles.get_config(preset)
+  c.sample.name = 'at_xt'
+  c.report.figure = '§2.2'
+  return c
+
+
+def sweep(preset: str = 'small') -> dict[str, dict[str, Any]]:
+  return {'at_mean': {'sample.at': 'mean'}, 'at_x0': {'sample.at': 'x0'}}

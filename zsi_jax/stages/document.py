@@ -1,0 +1,256 @@
+"""metrics.json: all that is known of what a run has drawn, as numbers, tables and figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from zsi_jax.build.keys import plain
+from zsi_jax.evaluate import aimed
+from zsi_jax.io.stamp import digest, stamp
+from zsi_jax.stages import findings, looking, pictures, resembling, scoring, sets
+from zsi_jax.stages import workdir as work
+from zsi_jax.stages.sets import Images
+
+TRAINED = 'training records'  # as a set beside the others
+
+
+def document(
+  config: ConfigDict,
+  workdir: Path,
+  found: list[Images],
+  bench: scoring.Bench,
+  records: scoring.Records,
+) -> dict[str, Any]:
+  """metrics.json."""
+  own, folder = config.evaluate, workdir / 'evaluate'
+  told, scored, labels = dict[str, Any](), dict[str, Any](), dict[str, str]()
+  warnings = [f'judge {name} is not fit to judge: {why}' for name, why in bench.unfit.items()]
+  if not bench.judges and bench.meter is None:
+    warnings.append('nothing says what is in the images: no judge is trained, and no meter fits')
+  figures, images = list[Any](), list[Any]()
+  for one in found:
+    pixels, extra = one.read()
+    seen = scoring.scores(folder / 'scores', one.name, one.digest, bench, pixels)
+    scored[one.name] = seen
+    labels[one.name] = one.name if one.name == one.label else f'{one.name}, {one.label}'
+    values, said = findings.values(seen, extra, bench.attributes, own.bins, own.bootstrap)
+    warnings += [f'{one.name}: {line}' for line in said]
+    told[one.name] = values
+    images += pictures.ordered(folder, one, labels[one.name], pixels, seen)
+    dial(folder, one, seen, extra)
+    figures += findings.asked(one.name, one.label, seen, extra, bench.attributes)
+    figures += findings.pairs(one.name, seen, bench.attributes)
+  train = records.trained(own.full)
+  reference = scoring.scores(
+    folder / 'scores', TRAINED, records.what(train), bench, records.images(train)
+  )
+  line, said = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
+  near, shown = resembling.compared(config, folder, found, scored, reference, train, bench, records)
+  for name, row in near.items():
+    told[name] |= row
+  images += shown
+  swept = [(one.name, one.weights, told[one.name]) for one in found]
+  members = sets.repeated(found)
+  groups = findings.grouped(told, members)
+  between = (
+    'objects/one, between',
+    'Exactly one object, in the unseen middle',
+    'share of the images',
+  )
+  first = {TRAINED: reference, **scored}
+  names = {TRAINED: TRAINED, **labels}
+  figures = [
+    *findings.histograms(first, names, bench.attributes, own.bins),
+    *findings.swept(swept),
+    *findings.bars(groups, *between),
+    *figures,
+  ]
+  rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
+  rows[TRAINED] = {
+    'n': len(train), 'label': TRAINED, 'zero_shot': None, 'note': None, 'values': line,
+  }  # fmt: skip
+  for name, row in groups.items():
+    rows[name] = {
+      'n': sum(one.n for one in found if one.name in members[name]),
+      'label': f'{name}: mean ± standard deviation of {len(members[name])}',
+      'zero_shot': None, 'note': None, 'values': row,
+    }  # fmt: skip
+  others = [one for one in found if not one.dialled] or found
+  paper = dict[str, dict[str, str]]()
+  for name, metric, text in config.report.paper:
+    paper.setdefault(name, {})[metric] = text
+  return {
+    **described(config, workdir),
+    'zero_shot': all(one.zero_shot is True for one in others),
+    'why': why(others),
+    'stamp': stamp(plain(config), seeds=config.seed),
+    'cost': cost(workdir, found),
+    'protocol': protocol(config, found, bench, records),
+    'sets': rows,
+    'paper': paper,
+    'headline': [
+      {'set': name, 'metric': metric, 'label': label}
+      for name, metric, label in config.report.headline
+    ],
+    'tables': judges(bench),
+    'figures': [
+      *figures,
+      *looking.figures(config, workdir, classifiers(workdir, found), records),
+      *images,
+    ],
+    'warnings': warnings,
+  }
+
+
+def why(found: list[Images]) -> str | None:
+  """Why a page is not about zero-shot samples."""
+  seen = [one.name for one in found if one.zero_shot is False]
+  if seen:
+    return f'of {", ".join(seen)}: a network behind them has seen more than the extremes'
+  unknown = [one.name for one in found if one.zero_shot is None]
+  if unknown:
+    return (
+      f'for all that is known of {", ".join(unknown)}: their networks come from elsewhere, or were '
+      'trained on listed records, of which no truth is known'
+    )
+  return None
+
+
+def classifiers(workdir: Path, found: list[Images]) -> dict[str, Path]:
+  """Where those lie that were trained for each set; the first of each kind before the others."""
+  places = dict[Path, str]()
+  for one in found:
+    place = one.folder.parents[1] / 'classifier'
+    if one.weights is not None and place.is_dir():
+      places.setdefault(place, one.name)
+  order = sorted(places.items(), key=lambda row: not row[1].endswith('_0'))
+  return {name: place for place, name in order}
+
+
+def dial(folder: Path, one: Images, rows: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+  """Beside the numbers of an aimed set: what judge A saw for what was asked, for sample.dial."""
+  if (
+    'aim' in given and 'asked' not in given and 'judge_a' in rows and rows['judge_a'].shape[1] == 1
+  ):
+    found = aimed.dial(given['aim'], rows['judge_a'][:, 0])
+    told = {'asked': found.asked.tolist(), 'got': found.got.tolist(), 'set': one.digest}
+    work.write(folder / f'dial-{one.name}.json', (json.dumps(told, indent=1) + '\n').encode())
+
+
+def described(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+  """What the experiment is, in the words of its config's file, and the command that made it."""
+  own = config.report
+  title, _, about = own.about.partition('\n\n')
+  return {
+    'title': own.title or ' '.join(title.split()).rstrip('.') or workdir.name,
+    'about': about.strip(),
+    'config': own.config,
+    'preset': own.config.rpartition(':')[2] if ':' in own.config else None,
+    'figure': own.figure,
+    'command': f'zsi run {own.config} --workdir=runs/{workdir.name}',
+  }
+
+
+def entry(one: Images, label: str, values: Mapping[str, Any]) -> dict[str, Any]:
+  note = None
+  if one.dialled:
+    note = 'its dial was calibrated on judge A'
+  return {
+    'n': one.n, 'label': label, 'zero_shot': one.zero_shot, 'note': note, 'values': dict(values),
+  }  # fmt: skip
+
+
+def protocol(
+  config: ConfigDict, found: list[Images], bench: scoring.Bench, records: scoring.Records
+) -> dict[str, Any]:
+  """How it was measured: numbers of another protocol are not compared with these."""
+  shape = found[0].told['shape']
+  rows: dict[str, Any] = {
+    'size': shape[0],
+    'channels': shape[-1],
+    'data': records.told['dataset']['name'],
+    'split': digest(records.told['roles']['denoiser']['sha256']),
+    'bins': config.evaluate.bins,
+    'binning': 'fixed on [0, 1]',
+    'truth': bench.truth,
+  }
+  for name, judge in bench.judges.items():
+    rows['truth network' if name == 'truth' else f'judge_{name}'] = judge.digest
+  return rows
+
+
+def judges(bench: scoring.Bench) -> list[Any]:
+  """A table of the judges, and how far each may be trusted."""
+  if not bench.told:
+    return []
+  lines = []
+  for name, row in bench.told.items():
+    uniform, error = row.get('uniform') or {}, row.get('error') or {}
+    lines.append(
+      [
+        name,
+        row.get('kind'),
+        uniform.get('l2'),
+        uniform.get('kld'),
+        uniform.get('n'),
+        row.get('ece', {}).get('before'),
+        row.get('ece', {}).get('after'),
+        row.get('temperature'),
+        error.get('rmse'),
+        bench.unfit.get(name, 'fit'),
+      ]
+    )
+  return [
+    {
+      'title': 'Judges',
+      'note': 'On held-out records. A fit judge scores at most .03 / .03 on a uniform set.',
+      'columns': [
+        *(
+          'judge',
+          'kind',
+          'L2',
+          'KLD',
+          'records',
+          'ECE before',
+          'ECE',
+          'temperature',
+          'rms error',
+          'verdict',
+        ),
+      ],
+      'rows': lines,
+    }
+  ]
+
+
+def cost(workdir: Path, found: list[Images]) -> dict[str, Any]:
+  """Seconds of each stage, by what it left."""
+  seconds = dict[str, float]()
+  folders = list(dict.fromkeys(one.folder.parents[1] for one in found))
+  own = [path.parent.relative_to(workdir) for path in workdir.glob('judge/*/judge.json')]
+  roles = {'denoiser': [Path('denoiser')], 'classifier': [Path('classifier')], 'judge': own}
+  for role, names in roles.items():
+    told = [row for f in [workdir, *folders] for name in names if (row := timed(f / name))]
+    unique = {json.dumps(row['stamp'], sort_keys=True): row['seconds'] for row in told}
+    if unique:
+      seconds[role] = sum(unique.values())
+  drawn = [one.told.get('rate', {}).get('seconds', 0.0) for one in found]
+  seconds['sample'] = float(np.sum(drawn))
+  makers = [m['device'] for one in found for m in one.told.get('drawn_by', [])]
+  return {'seconds': seconds, 'device': ', '.join(dict.fromkeys(map(str, makers)))}
+
+
+def timed(folder: Path) -> dict[str, Any] | None:
+  """What a network said when it was finished."""
+  path = folder / f'{"judge" if folder.parent.name == "judge" else folder.name}.json'
+  try:
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told if {'stamp', 'seconds'} <= told.keys() else None
+  except (OSError, ValueError):
+    return None

@@ -1,0 +1,109 @@
+"""evaluate: what judges and meters say of all that a run has drawn, as numbers and figures.
+
+workdir/evaluate/scores/*.npz   what was seen in each image
+workdir/evaluate/*.png          samples in the order of their attribute, mild ones, neighbours
+workdir/evaluate/metrics.json   written last: all numbers, tables and figures of the report
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from zsi_jax import distributed
+from zsi_jax.build import features
+from zsi_jax.build.keys import ConfigError, plain
+from zsi_jax.evaluate.errors import MetricError
+from zsi_jax.io.log import logger
+from zsi_jax.stages import document, findings, scoring, sets
+from zsi_jax.stages import workdir as work
+from zsi_jax.stages.sets import Images
+
+FOLDER, TOLD = 'evaluate', 'metrics.json'
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> None:
+  """Everything anew where anything changed; scores of images that did not are kept."""
+  with work.shared(workdir):
+    distributed.alone(lambda: evaluated(config, workdir), 'evaluate')
+
+
+def checked(config: ConfigDict) -> None:
+  """What `evaluate` needs from outside is there, before anything is drawn."""
+  own = config.evaluate
+  if own.fid:
+    features.inception_file(own.inception)
+  for path in [own.lpips] * (own.lpips is not None):
+    if missing := [p for p in path.split(':') if not Path(p).expanduser().is_file()]:
+      raise ConfigError(f'evaluate.lpips: there is no file {missing[0]}')
+  if own.judges is not None and not list(Path(own.judges).expanduser().glob('judge/*/judge.json')):
+    raise ConfigError(f'evaluate.judges: no judge is finished in {own.judges}')
+
+
+def evaluated(config: ConfigDict, workdir: Path) -> None:
+  own = config.sample
+  checked(config)
+  found = sets.found(workdir, foreign=own.denoiser is not None or bool(own.classifiers))
+  alike(found)
+  bench = scoring.bench(config, workdir)
+  folder = workdir / FOLDER
+  depends = depending(config, found, bench)
+  if (told := read(folder)) is not None and told.get('depends') == depends:
+    logger.info('evaluate: %s is done (%d sets)', folder, len(found))
+    return
+  (folder / 'scores').mkdir(parents=True, exist_ok=True)
+  records = scoring.Records(config, workdir)
+  try:
+    told = document.document(config, workdir, found, bench, records)
+  except MetricError as error:
+    raise ConfigError(f'evaluate: {error}') from None
+  told['depends'] = depends
+  text = json.dumps(told, indent=1, allow_nan=False) + '\n'
+  work.write(folder / TOLD, text.encode())
+  logger.info('evaluate: %s: %s', folder, '; '.join(headlines(told)) or f'{len(found)} sets')
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+  path = folder / TOLD
+  if not path.exists():
+    return None
+  try:
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told if isinstance(told, dict) else None
+  except (OSError, ValueError) as error:
+    raise ConfigError(f'{path}: cannot be read ({error!r:.200}); remove it first') from None
+
+
+def alike(found: list[Images]) -> None:
+  """A ConfigError where images of different sizes would be compared."""
+  first = found[0]
+  for one in found:
+    if one.told['shape'] != first.told['shape']:
+      raise ConfigError(
+        f'evaluate: {first.folder} has images {first.told["shape"]}, {one.folder} has '
+        f'{one.told["shape"]}: they cannot be judged side by side'
+      )
+
+
+def depending(config: ConfigDict, found: list[Images], bench: scoring.Bench) -> dict[str, Any]:
+  """What the numbers depend on."""
+  told = plain(config)
+  return {
+    'sets': {one.name: one.digest for one in found},
+    'bench': bench.digest,
+    'config': {key: told[key] for key in ('evaluate', 'report', 'seed')},
+  }
+
+
+def headlines(told: Mapping[str, Any]) -> list[str]:
+  """What the log says at the end."""
+  lines = []
+  for row in told['headline']:
+    value = told['sets'].get(row['set'], {}).get('values', {}).get(row['metric'])
+    if (number := findings.plain(value)) is not None:
+      lines.append(f'{row["set"]}: {row["label"]} {number:.4g}')
+  return lines

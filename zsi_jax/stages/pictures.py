@@ -1,0 +1,56 @@
+"""Pictures of samples, chosen by what was seen in them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsi_jax.io.images import grid
+from zsi_jax.stages import findings
+from zsi_jax.stages import workdir as work
+from zsi_jax.stages.sets import Images
+
+COLUMNS = 16
+SHOWN = 64
+MILD = 32  # images nearest 1/2
+Rows = Mapping[str, np.ndarray]
+
+
+def ordered(folder: Path, one: Images, label: str, pixels: np.ndarray, rows: Rows) -> list[Any]:
+  """Samples evenly spread over their order, from 0 to 1; and those nearest 1/2."""
+  found = next(iter(findings.judged(rows, ())), None)
+  if found is None or not np.isfinite(found[1]).any():
+    return [saved(folder, f'{one.name}.png', pixels[:SHOWN], f'{label}: the first', None)]
+  source, p = found
+  known = np.flatnonzero(np.isfinite(p))
+  order = known[np.argsort(p[known], kind='stable')]
+  spread = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int)]
+  middle = known[np.argsort(np.abs(p[known] - 0.5), kind='stable')][:MILD]
+  middle = middle[np.argsort(p[middle], kind='stable')]
+  by, span = findings.said(source), f'{p[middle].min():.2f} … {p[middle].max():.2f}'
+  return [
+    saved(
+      folder, f'{one.name}.png', pixels[spread], f'{label}: in the order of {by}',
+      f'{len(spread)} of {len(pixels)} images, evenly spread over their order.',
+    ),
+    saved(
+      folder, f'{one.name}-mild.png', pixels[middle], f'{label}: nearest the middle',
+      f'{len(middle)} images with {by} in {span}.',
+    ),
+  ]  # fmt: skip
+
+
+def saved(
+  folder: Path, name: str, pixels: np.ndarray, title: str, note: str | None, columns: int = COLUMNS
+) -> dict[str, Any]:
+  """A figure of images."""
+  shown = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., :1]
+  stream = io.BytesIO()
+  # Half a step up, so that truncation gives the same bytes back.
+  grid((shown + np.float32(0.5)) / np.float32(127.5) - 1, columns).save(stream, 'PNG')
+  work.write(folder / name, stream.getvalue())
+  return {'kind': 'images', 'title': title, 'note': note, 'file': name, 'columns': columns}

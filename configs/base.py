@@ -180,7 +180,9 @@ def judging(preset: str) -> ConfigDict:
 def unet(preset: str) -> ConfigDict:
   c = ConfigDict({'kind': 'unet'})  # dit
   c.width = pick(preset, tiny=16, gpu=64, paper=128)
-  c.mults = pick(preset, tiny=(1, 1, 2, 2), small=(1, 2, 3, 4))
+  c.mults = pick(
+    preset, tiny=(1, 1, 2, 2), small=(1, 2, 3, 4), gpu=(1, 1, 2, 2), paper=(1, 2, 3, 4)
+  )
   c.blocks = pick(preset, tiny=1, gpu=2, paper=3)
   # Downsampling factors. The text has attention at 32, 16, 8 pixels, which is (2, 4, 8); the
   # configs of the code have 16 and 8.

@@ -16,7 +16,7 @@ from configs.zsi import smile
 def get_config(preset: str = 'tiny') -> ConfigDict:
   c = smile.get_config(preset)
   sizes = base.pick(
-    preset, tiny=(64, 4, 4), small=(128, 6, 4), gpu=(256, 8, 8), paper=(768, 12, 12)
+    preset, tiny=(64, 4, 4), small=(128, 6, 4), gpu=(256, 6, 8), paper=(768, 12, 12)
   )
   width, depth, heads = sizes
   c.denoiser.net = dict(kind='dit', patch=4, width=width, depth=depth, heads=heads)

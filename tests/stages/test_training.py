@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from tests.stages.command import contents, start
+from tests.stages.command import CIRCLES, contents, start
 from tests.stages.small import fine, run, said
 from zsi_jax.io.checkpoint import read
 from zsi_jax.stages import training
+from zsi_jax.stages.config import load
 
 
 @pytest.fixture(scope='module')
@@ -140,4 +141,5 @@ def test_held_stopped_and_gone_on(copy):
 
 
 def test_the_labels_of_a_role(trained):
-  assert training.labels(trained[0] / 'runs/x', 'classifier') == 2
+  config = load(CIRCLES)
+  assert training.labels(config, trained[0] / 'runs/x', 'classifier') == 2

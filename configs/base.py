@@ -85,6 +85,7 @@ def get_config(preset: str) -> ConfigDict:
 
   c.sample = ConfigDict()
   c.sample.name = 'guided'  # the folder in samples/
+  c.sample.seed = placeholder(int)  # None: as seed
   c.sample.n = pick(preset, tiny=256, small=1_000, paper=10_000)
   c.sample.unguided = pick(preset, tiny=256, small=1_000, paper=10_000)  # images beside, if any
   c.sample.batch = pick(preset, tiny=32, small=64, gpu=256, paper=64)  # of a device at a time

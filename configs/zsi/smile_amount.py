@@ -27,6 +27,6 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
 
 
 def sweep(preset: str = 'tiny') -> dict[str, dict[str, Any]]:
-  whole = base.pick(preset, tiny=300, small=3_000, gpu=12_000, paper=60_000)
+  whole = base.pick(preset, tiny=300, small=12_000, gpu=12_000, paper=60_000)
   parts = {'half': 2, 'sixth': 6, 'twelfth': 12}
   return {name: {'split.size': whole // part} for name, part in parts.items()}

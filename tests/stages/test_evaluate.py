@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -11,13 +12,14 @@ import pytest
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.circles import Circles
 from zsi_jax.report.shape import checked
-from zsi_jax.stages import evaluate, findings, sets, sweep
+from zsi_jax.stages import evaluate, findings, scoring, sets, sweep
 from zsi_jax.stages.config import load
 from zsi_jax.stages.prepare import prepare
 from zsi_jax.stages.report import report
 from zsi_jax.stages.sampled import Sampled
 
 EVERY = Circles(size=32, radius=2, where='uniform')
+SAID = {'sample.n': 200, 'sample.weights': None, 'evaluate.bootstrap': 20}
 BETWEEN, SIDE = 'objects/one, between', 'objects/one, at the sides'
 
 
@@ -35,7 +37,8 @@ def put(folder, images, given=None, **sample):
   """A finished set."""
   own = {'n': len(images), 'batch': 50, 'per_file': 100, 'steps': 5, **sample}
   source = {'seed': 0, 'process': {}, 'sample': own, 'sources': {}}
-  stored = Sampled(folder, source, (32, 32, 3), beside=given or {})
+  support = {'denoiser 0': 'extremes'}
+  stored = Sampled(folder, source, (32, 32, 3), beside=given or {}, support=support)
   stored.begin()
   for file in stored.files:
     stored.write(file, images[stored.rows(file).start : stored.rows(file).stop])
@@ -45,10 +48,7 @@ def put(folder, images, given=None, **sample):
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
   home = tmp_path_factory.mktemp('data')
-  return load(
-    'configs/zsi/circles.py:tiny',
-    {'data.root': str(home), 'sample.n': 200, 'sample.weights': None, 'evaluate.bootstrap': 20},
-  )
+  return load('configs/zsi/circles.py:tiny', {**SAID, 'data.root': str(home)})
 
 
 @pytest.fixture(scope='module')
@@ -61,6 +61,10 @@ def made(config, tmp_path_factory):
   put(workdir / 'samples' / 'unguided', pictures(sides))
   evaluate.evaluate(config, workdir)
   return workdir
+
+
+def root(workdir):
+  return json.loads((workdir / 'prepare.json').read_text())['dataset']['root']
 
 
 def told(workdir):
@@ -94,7 +98,7 @@ def test_what_is_drawn_is_what_is_found(made):
 def test_it_is_what_a_page_is_made_of(made, config):
   facts = checked(told(made))
   assert facts['zero_shot'] is True and facts['config'] == 'configs/zsi/circles.py:tiny'
-  assert facts['protocol']['truth'] == 'circle meter' and facts['protocol']['size'] == 32
+  assert facts['protocol']['truth'] == 'circle meter, r = 2' and facts['protocol']['size'] == 32
   assert facts['cost']['seconds']['sample'] == 4.0
   for figure in facts['figures']:
     if figure['kind'] == 'images':
@@ -125,10 +129,20 @@ def test_a_damaged_score_is_made_again(copy, config):
   assert path.read_bytes() == whole
 
 
-def test_networks_from_elsewhere_may_have_seen_anything(copy, config):
-  own = load('configs/zsi/circles.py:tiny', {'sample.denoiser': 'else.safetensors'})
-  assert sets.found(copy)[0].zero_shot is True
-  assert sets.found(copy, foreign=own.sample.denoiser is not None)[0].zero_shot is None
+@pytest.mark.parametrize(
+  'support, known',
+  [
+    ({'denoiser 0': 'extremes', 'classifier 0': 'split B'}, True),
+    ({'denoiser 0': 'extremes', 'classifier 0': 'all'}, False),
+    ({'denoiser 0': 'extremes', 'classifier 0': None}, None),
+    ({'denoiser 0': 'listed'}, None),
+    ({'denoiser 0': None, 'classifier 0': 'all'}, False),
+    ({}, None),
+  ],
+)
+def test_zero_shot_is_what_every_network_declared(support, known):
+  assert sets.seen({'sample': {}, 'support': support}) is known
+  assert sets.seen({'sample': {'dial': 'x'}, 'support': support}) is False
 
 
 def test_what_a_judge_has_turned_is_not_zero_shot(copy, config):
@@ -139,16 +153,32 @@ def test_what_a_judge_has_turned_is_not_zero_shot(copy, config):
   facts = told(copy)
   row = facts['sets']['dial']
   assert row['zero_shot'] is False and 'judge A' in row['note'] and facts['zero_shot'] is True
-  assert row['values']['truth/rms error'] < 0.02  # of what was asked, not of what was aimed at
+  assert (
+    row['values']['truth/rms error']['value'] < 0.02
+  )  # of what was asked, not of what was aimed at
 
 
 def test_a_page_of_a_network_that_saw_the_middle_says_so(copy, config):
-  facts = json.loads((copy / 'prepare.json').read_text())
-  facts['roles']['classifier']['support'] = {'name': 'all'}
-  (copy / 'prepare.json').write_text(json.dumps(facts))
-  (copy / 'evaluate/metrics.json').unlink()
+  path = copy / 'samples/guided/sample.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'support': {'denoiser 0': 'all'}}))
   evaluate.evaluate(config, copy)
   assert told(copy)['zero_shot'] is False and 'seen more than the extremes' in told(copy)['why']
+
+
+def test_a_picture_or_a_set_that_is_gone(copy, config, caplog):
+  (copy / 'evaluate/guided.png').unlink()
+  evaluate.evaluate(config, copy)
+  assert (copy / 'evaluate/guided.png').is_file()
+  (copy / 'samples/guided/sample.json').unlink()
+  evaluate.evaluate(config, copy)
+  assert list(told(copy)['sets']) == ['unguided', 'training records']
+  assert 'guided is not drawn yet' in told(copy)['warnings']
+
+
+def test_another_config_is_refused(copy):
+  other = load('configs/zsi/circles.py:tiny', {'seed': 1})
+  with pytest.raises(ConfigError, match='another config: seed: 0 -> 1'):
+    evaluate.evaluate(other, copy)
 
 
 def test_asked_for_and_got(copy, config):
@@ -157,7 +187,7 @@ def test_asked_for_and_got(copy, config):
   evaluate.evaluate(config, copy)
   facts = told(copy)
   row = facts['sets']['aim']['values']
-  assert row['truth/rank correlation'] > 0.995 and row['truth/rms error'] < 0.02
+  assert row['truth/rank correlation']['value'] > 0.995 and row['truth/rms error']['value'] < 0.02
   assert facts['sets']['aim']['label'] == 'aim, aimed, 60'
   assert {f['kind'] for f in facts['figures']} >= {'curve', 'scatter'}
 
@@ -168,6 +198,9 @@ def test_seeds_are_gathered(copy, config):
   rows = {}
   for name, share in shares.items():
     folder = copy if name == 'plain_0' else copy / 'variants' / name
+    if folder != copy:
+      shutil.copytree(copy / 'splits', folder / 'splits')
+      shutil.copy(copy / 'prepare.json', folder)
     z = np.where(np.arange(100) < 100 * share, 0.5, 0.1)
     put(folder / 'samples' / name, pictures(z), weights=[30.0, 30.0], at='xt')
     key = 'classifier.seed' if name.startswith('plain') else 'sample.weights'
@@ -186,8 +219,7 @@ def test_seeds_are_gathered(copy, config):
 @pytest.mark.parametrize(
   'spoil, match',
   [
-    (lambda w: shutil.rmtree(w / 'samples'), 'no samples lie there'),
-    (lambda w: (w / 'samples/guided/sample.json').unlink(), 'not drawn to its end'),
+    (lambda w: shutil.rmtree(w / 'samples'), 'no finished samples lie there'),
     (lambda w: (w / 'samples/guided/sample.json').write_text('{'), 'cannot be read'),
     (lambda w: (w / 'samples/guided/00001.npz').unlink(), '00001.npz: cannot be read'),
     (lambda w: (w / 'evaluate/metrics.json').write_text('['), 'cannot be read'),
@@ -228,3 +260,87 @@ def test_anchors():
     assert values['judge_b/l2']['value'] == pytest.approx(l2, abs=1e-5)
     assert values['judge_b/kld']['value'] == pytest.approx(kld, abs=1e-5)
     assert not warnings
+
+
+@dataclasses.dataclass
+class Sees:
+  """A judge that reads z from where the light is, with an error of its own."""
+
+  off: float = 0.0
+  kind: str = 'binary'
+  attributes: tuple = ('z',)
+  digest: str = 'd'
+
+  def scores(self, images):
+    light = images.astype(float).sum((1, 3))
+    x = (light @ np.arange(32)) / np.maximum(light.sum(1), 1)
+    return np.clip((x + 0.5) / 32 + self.off, 0, 1)[:, None]
+
+  def features(self, images):
+    return images[:, ::4, ::4, 0].reshape(len(images), -1).astype(np.float32) / 255 + 1e-3
+
+
+def fit(l2=0.02):
+  row = {'l2': l2, 'kld': 0.02, 'n': 2000, 'floor_l2': 0.01, 'floor_kld': 0.01}
+  ece = {'before': 0.02, 'after': 0.01}
+  bins = [{'mean': 0.1, 'share': 0.12, 'count': 9}, {'mean': 0.9, 'share': 0.88, 'count': 9}]
+  error = {'rmse': 0.02}
+  same = {'uniform': row, 'ece': ece, 'reliability': bins, 'error': error, 'temperature': 1.0}
+  return {'kind': 'binary', 'each': {'z': same}, **same}
+
+
+@pytest.fixture
+def judged(monkeypatch):
+  """Judges a and b of which b is not fit, and no training."""
+  judges = {'a': Sees(0.0), 'b': Sees(0.05, digest='e')}
+  facts = {'a': fit(), 'b': fit(0.05)}
+  monkeypatch.setattr(scoring.judging, 'trusted', lambda config, home: (judges, facts))
+  return judges
+
+
+def test_judges_score_compare_and_are_named_where_they_are_not_fit(copy, judged):
+  more = {'judge.attributes': ('z',), 'evaluate.full': 100, 'evaluate.mild': 60}
+  headline = (('guided', 'judge_b/l2', 'L2'), ('guided', 'judge_a/l2', 'L2'))
+  config = load('configs/zsi/circles.py:tiny', {**SAID, **more, 'data.root': root(copy)})
+  with config.unlocked():
+    config.report.headline = headline
+  aim = np.linspace(0.05, 0.95, 200).astype(np.float32)
+  put(copy / 'samples/aim', pictures(aim), {'aim': aim}, aim=60.0, at='xt')
+  same = pictures(np.full(200, 0.1))
+  put(copy / 'samples/copied', same)
+  evaluate.evaluate(config, copy)
+  facts = checked(told(copy))
+  row = facts['sets']['aim']['values']
+  assert row['judge_a/rms error']['value'] < 0.02
+  assert row['judge_b/rms error']['value'] == pytest.approx(0.05, abs=0.02)
+  assert facts['sets']['guided']['values']['fid/judge_b/full'] > 0
+  assert {'precision/judge_b/full', 'kid/judge_b/mild', 'recall/judge_b/mild'} <= row.keys()
+  copies = facts['sets']['copied']['values']['copies of training records']['value']
+  assert copies > 0.9 > facts['sets']['guided']['values']['copies of training records']['value']
+  assert any('judge b is not fit' in w for w in facts['warnings'])
+  assert [h['label'] for h in facts['headline']] == ['L2 (judge not fit)', 'L2']
+  assert facts['protocol']['judge_a'] == 'd' and 'records/full' in facts['protocol']
+  assert any(f['title'] == 'Reliability of the judges' for f in facts['figures'])
+  dial = json.loads((copy / 'evaluate/dial-aim.json').read_text())
+  assert np.abs(np.array(dial['asked']) - dial['got']).max() < 0.05
+
+
+def test_no_dial_is_made_by_a_judge_that_is_not_fit(copy, judged, monkeypatch):
+  facts = {'a': fit(0.05), 'b': fit()}
+  monkeypatch.setattr(scoring.judging, 'trusted', lambda config, home: (judged, facts))
+  more = {'judge.attributes': ('z',), 'data.root': root(copy)}
+  aim = np.linspace(0.05, 0.95, 200).astype(np.float32)
+  put(copy / 'samples/aim', pictures(aim), {'aim': aim}, aim=60.0, at='xt')
+  evaluate.evaluate(load('configs/zsi/circles.py:tiny', {**SAID, **more}), copy)
+  assert not list((copy / 'evaluate').glob('dial-*'))
+
+
+def test_columns_of_every_kind_of_judge():
+  p = np.array([[0.3, 0.7], [0.9, 0.1]])
+  own = scoring.Bench({}, {}, {}, None, ('yaw',), ((-90.0, 90.0),))
+  assert own.columns(Sees(kind='classes'), p).tolist() == [[0.7], [0.1]]
+  four = np.full((2, 4), 0.25)
+  assert own.columns(Sees(kind='classes'), four).shape == (2, 4)
+  assert own.columns(Sees(kind='regression'), np.array([[0.0], [45.0]])).tolist() == [[0.5], [0.75]]
+  lost = scoring.Bench({}, {}, {}, None, ('n',), (None,))
+  assert np.isnan(lost.columns(Sees(kind='regression'), np.array([[1.0]]))).all()

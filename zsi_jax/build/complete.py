@@ -74,6 +74,7 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'log.wandb': str | None,
   'sample.name': str,
   'sample.n': int,
+  'sample.seed': int | None,
   'sample.unguided': int,
   'sample.batch': int,
   'sample.per_file': int,
@@ -124,7 +125,7 @@ KINDS = {
 }
 POSITIVE = [
   *('data.batch', 'process.T', 'mesh.fsdp', 'sample.n', 'sample.batch', 'sample.per_file'),
-  *('sample.steps', 'judge.draws'),
+  *('sample.steps', 'judge.draws', 'evaluate.full', 'evaluate.mild', 'evaluate.pairs'),
   *(
     f'{role}.{key}'
     for role in GROUPS
@@ -151,6 +152,7 @@ NAMES = {  # as core, nets and train have them, which load too slowly for a conf
 }
 AT_LEAST_0 = (
   *('data.workers', 'sample.unguided', 'judge.shift'),
+  *('evaluate.neighbours', 'evaluate.gradients'),
   *(f'{role}.warmup' for role in GROUPS),
 )
 
@@ -164,8 +166,12 @@ def complete(config: ConfigDict) -> None:
     at, name = _place(config, key)
     _put(at, name, cast(key, None, hint, at[name]), optional(hint))
   limits.whole('seed', config.seed, 0, limits.SEEDS)
-  if config.classifier.seed is not None:
-    limits.whole('classifier.seed', config.classifier.seed, 0, limits.SEEDS)
+  for key in ('classifier.seed', 'sample.seed'):
+    if (own := flat(config)[key]) is not None:
+      limits.whole(key, own, 0, limits.SEEDS)
+  limits.whole('evaluate.bins', config.evaluate.bins, 2)
+  limits.whole('evaluate.bootstrap', config.evaluate.bootstrap, 2)
+  limits.real('evaluate.level', config.evaluate.level, 0, 1)
   there = flat(config)
   for least, keys in ((1, POSITIVE), (0, AT_LEAST_0)):
     for key in keys:

@@ -44,6 +44,8 @@ MOST = 20_000  # records of a test
 def roles(config: ConfigDict) -> list[str]:
   """'judge/a', 'judge/b', 'judge/truth': those that the config asks for."""
   own = config.judge
+  if config.evaluate.judges is not None:  # others judge
+    return []
   found = [f'judge/{name}' for name in own.copies] + [TRUTH] * bool(own.truth)
   for name in found:
     if not name.removeprefix('judge/').isidentifier() or found.count(name) > 1:
@@ -135,7 +137,7 @@ def parts(config: ConfigDict, role: str, of: Asked) -> Parts:
   held = round(config.judge.holdout * len(order))
   rest, half = order[held:], held // 2
   learn = rest[k::n]
-  others = np.setdiff1d(rest, learn)
+  others = rest[~np.isin(rest, learn)]  # in the order of chance
   found = Parts(learn, order[:half], np.concatenate([order[half:held], others])[:MOST])
   if not all(map(len, found)):
     counts = ', '.join(f'{len(part)} to {name}' for name, part in found._asdict().items())

@@ -25,9 +25,11 @@ def meter(config: ConfigDict) -> Meter | None:
   options = config.data.options
   match config.data.source:
     case 'circles' if 1.5 <= options.radius <= circles.LARGEST:  # that the meter can tell
-      return Meter('circle meter', lambda images: circled(images, float(options.radius)))
+      name = f'circle meter, r = {options.radius:g}'
+      return Meter(name, lambda images: circled(images, float(options.radius)))
     case 'sizes':
-      return Meter('size meter', sized)
+      ends = float(options.smallest), float(options.largest)
+      return Meter(f'size meter, {ends[0]:g} … {ends[1]:g}', lambda images: sized(images, *ends))
     case 'lips':
       return Meter('lip meter', painted)
   return None
@@ -46,9 +48,9 @@ def circled(images: np.ndarray, radius: float) -> Rows:
   }
 
 
-def sized(images: np.ndarray) -> Rows:
+def sized(images: np.ndarray, smallest: float, largest: float) -> Rows:
   """z is the size of the only object."""
-  found = sizes.measure(images)
+  found = sizes.measure(images, smallest, largest)
   one = found.objects == 1
   return {
     'z': np.where(one, np.clip(found.size, 0, 1), np.nan),

@@ -95,6 +95,12 @@ def solver(config: ConfigDict) -> Any:
     raise ConfigError(f'sample.solver: {error}') from None
 
 
+def seed(config: ConfigDict) -> int:
+  """Of the keys of a set."""
+  own = config.sample.seed
+  return int(config.seed if own is None else own)
+
+
 def guided(config: ConfigDict) -> bool:
   """Whether classifiers pull."""
   return config.sample.weights is not None or config.sample.aim is not None

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build.keys import plain
+from zsi_jax.build.keys import ConfigError, flat, plain
 from zsi_jax.evaluate import aimed
-from zsi_jax.io.stamp import digest, stamp
+from zsi_jax.io.stamp import stamp
 from zsi_jax.stages import findings, looking, pictures, resembling, scoring, sets
 from zsi_jax.stages import workdir as work
+from zsi_jax.stages.config import load
 from zsi_jax.stages.sets import Images
 
 TRAINED = 'training records'  # as a set beside the others
+BETWEEN = (
+  'objects/one, between',
+  'Exactly one object, in the unseen middle',
+  'share of the images',
+)
 
 
 def document(
@@ -34,6 +40,8 @@ def document(
   if not bench.judges and bench.meter is None:
     warnings.append('nothing says what is in the images: no judge is trained, and no meter fits')
   figures, images = list[Any](), list[Any]()
+  near = resembling.Resemblance(config, folder, bench, records)
+  training = Training(config, workdir, bench)
   for one in found:
     pixels, extra = one.read()
     seen = scoring.scores(folder / 'scores', one.name, one.digest, bench, pixels)
@@ -41,34 +49,25 @@ def document(
     labels[one.name] = one.name if one.name == one.label else f'{one.name}, {one.label}'
     values, said = findings.values(seen, extra, bench.attributes, own.bins, own.bootstrap)
     warnings += [f'{one.name}: {line}' for line in said]
-    told[one.name] = values
     images += pictures.ordered(folder, one, labels[one.name], pixels, seen)
-    dial(folder, one, seen, extra)
+    dial(folder, one, seen, extra, bench)
     figures += findings.asked(one.name, one.label, seen, extra, bench.attributes)
     figures += findings.pairs(one.name, seen, bench.attributes)
-  train = records.trained(own.full)
-  reference = scoring.scores(
-    folder / 'scores', TRAINED, records.what(train), bench, records.images(train)
-  )
-  line, said = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
-  near, shown = resembling.compared(config, folder, found, scored, reference, train, bench, records)
-  for name, row in near.items():
-    told[name] |= row
-  images += shown
+    copied, shown = near.copies(one, pixels, seen, *training.of(one))
+    told[one.name] = values | near.of(one, pixels, seen) | copied
+    images += shown
+  train, reference = training.base
+  line, _ = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
+  warnings += near.warnings
   swept = [(one.name, one.weights, told[one.name]) for one in found]
   members = sets.repeated(found)
   groups = findings.grouped(told, members)
-  between = (
-    'objects/one, between',
-    'Exactly one object, in the unseen middle',
-    'share of the images',
-  )
   first = {TRAINED: reference, **scored}
   names = {TRAINED: TRAINED, **labels}
   figures = [
     *findings.histograms(first, names, bench.attributes, own.bins),
     *findings.swept(swept),
-    *findings.bars(groups, *between),
+    *findings.bars(groups, *BETWEEN),
     *figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
@@ -85,27 +84,74 @@ def document(
   paper = dict[str, dict[str, str]]()
   for name, metric, text in config.report.paper:
     paper.setdefault(name, {})[metric] = text
+  figures += reliability(bench)
+  figures += looking.figures(config, workdir, classifiers(workdir, found), records)
   return {
     **described(config, workdir),
     'zero_shot': all(one.zero_shot is True for one in others),
     'why': why(others),
     'stamp': stamp(plain(config), seeds=config.seed),
     'cost': cost(workdir, found),
-    'protocol': protocol(config, found, bench, records),
+    'protocol': protocol(config, found, bench, records) | near.protocol,
     'sets': rows,
     'paper': paper,
-    'headline': [
-      {'set': name, 'metric': metric, 'label': label}
-      for name, metric, label in config.report.headline
-    ],
+    'headline': headline(config, bench),
     'tables': judges(bench),
-    'figures': [
-      *figures,
-      *looking.figures(config, workdir, classifiers(workdir, found), records),
-      *images,
-    ],
+    'figures': [*figures, *images],
     'warnings': warnings,
   }
+
+
+class Training:
+  """What each set's denoiser was trained on, and what is seen in it; each split once."""
+
+  def __init__(self, config: ConfigDict, workdir: Path, bench: scoring.Bench) -> None:
+    self.config, self.workdir, self.bench = config, workdir, bench
+    self.known = dict[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]()
+    self.base = self.at(workdir, TRAINED)
+
+  def of(self, one: Images) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    home = one.folder.parents[1]
+    return self.at(home, TRAINED if home == self.workdir else f'{TRAINED} of {home.name}')
+
+  def at(self, home: Path, name: str) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    """(images, scores)."""
+    records = scoring.Records(self.config, home)
+    index = records.trained()
+    if (what := records.what(index)) not in self.known:
+      pixels, folder = records.images(index), self.workdir / 'evaluate' / 'scores'
+      self.known[what] = pixels, scoring.scores(folder, name, what, self.bench, pixels)
+    return self.known[what]
+
+
+def headline(config: ConfigDict, bench: scoring.Bench) -> list[dict[str, str]]:
+  """The numbers that stand for the run; those of a judge that is not fit say so."""
+  unfit = tuple(f'judge_{name}/' for name in bench.unfit)
+  return [
+    {
+      'set': name,
+      'metric': metric,
+      'label': f'{label} (judge not fit)' if metric.startswith(unfit or ('-',)) else label,
+    }
+    for name, metric, label in config.report.headline
+  ]
+
+
+def reliability(bench: scoring.Bench) -> list[Any]:
+  """How often what a judge gives a probability is so, on held-out records."""
+  lines = []
+  for name, row in bench.told.items():
+    rows = [bin for bin in row.get('reliability') or () if bin.get('count')]
+    if rows:
+      mean, share = ([float(bin[key]) for bin in rows] for key in ('mean', 'share'))
+      lines.append({'label': f'judge {name}', 'x': mean, 'y': share, 'low': None, 'high': None})
+  if not lines:
+    return []
+  return [
+    {'kind': 'curve', 'title': 'Reliability of the judges', 'x': 'P', 'y': 'share that is so',
+     'note': 'Held-out records, by the P that a judge gives them.', 'series': lines,
+     'diagonal': True}
+  ]  # fmt: skip
 
 
 def why(found: list[Images]) -> str | None:
@@ -133,13 +179,20 @@ def classifiers(workdir: Path, found: list[Images]) -> dict[str, Path]:
   return {name: place for place, name in order}
 
 
-def dial(folder: Path, one: Images, rows: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-  """Beside the numbers of an aimed set: what judge A saw for what was asked, for sample.dial."""
-  if (
-    'aim' in given and 'asked' not in given and 'judge_a' in rows and rows['judge_a'].shape[1] == 1
-  ):
+def dial(
+  folder: Path,
+  one: Images,
+  rows: Mapping[str, Any],
+  given: Mapping[str, Any],
+  bench: scoring.Bench,
+) -> None:
+  """Of an aimed set what judge A, if it is fit, saw for what was asked: for sample.dial."""
+  if 'aim' not in given or 'asked' in given or 'judge_a' not in rows or 'a' in bench.unfit:
+    return
+  if rows['judge_a'].shape[1] == 1:
     found = aimed.dial(given['aim'], rows['judge_a'][:, 0])
     told = {'asked': found.asked.tolist(), 'got': found.got.tolist(), 'set': one.digest}
+    told |= {'stamp': stamp(told)}
     work.write(folder / f'dial-{one.name}.json', (json.dumps(told, indent=1) + '\n').encode())
 
 
@@ -153,8 +206,20 @@ def described(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     'config': own.config,
     'preset': own.config.rpartition(':')[2] if ':' in own.config else None,
     'figure': own.figure,
-    'command': f'zsi run {own.config} --workdir=runs/{workdir.name}',
+    'command': f'zsi run {own.config} --workdir=runs/{workdir.name}{said(config)}',
   }
+
+
+def said(config: ConfigDict) -> str:
+  """' -- key=value …' of what the command line changed."""
+  try:
+    before = flat(plain(load(config.report.config)))
+  except ConfigError:  # the file is elsewhere
+    return ''
+  now = flat(plain(config))
+  rows = {k: v for k, v in now.items() if before.get(k) != v and k not in ('check', 'data.root')}
+  words = [f'{k}="{tuple(v) if isinstance(v, list) else v}"' for k, v in rows.items()]
+  return f' -- {" ".join(words)}' if words else ''
 
 
 def entry(one: Images, label: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,8 +239,8 @@ def protocol(
   rows: dict[str, Any] = {
     'size': shape[0],
     'channels': shape[-1],
-    'data': records.told['dataset']['name'],
-    'split': digest(records.told['roles']['denoiser']['sha256']),
+    'data': records.data(),
+    'split': records.split(),
     'bins': config.evaluate.bins,
     'binning': 'fixed on [0, 1]',
     'truth': bench.truth,
@@ -203,7 +268,7 @@ def judges(bench: scoring.Bench) -> list[Any]:
         row.get('ece', {}).get('after'),
         row.get('temperature'),
         error.get('rmse'),
-        bench.unfit.get(name, 'fit'),
+        bench.unfit.get(name, 'fit' if uniform else 'not tested: no uniform records'),
       ]
     )
   return [

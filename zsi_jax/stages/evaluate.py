@@ -19,7 +19,8 @@ from zsi_jax.build import features
 from zsi_jax.build.keys import ConfigError, plain
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.io.log import logger
-from zsi_jax.stages import document, findings, scoring, sets
+from zsi_jax.io.stamp import digest
+from zsi_jax.stages import document, findings, prepare, scoring, sets, sweep
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.sets import Images
 
@@ -45,26 +46,34 @@ def checked(config: ConfigDict) -> None:
 
 
 def evaluated(config: ConfigDict, workdir: Path) -> None:
-  own = config.sample
   checked(config)
-  found = sets.found(workdir, foreign=own.denoiser is not None or bool(own.classifiers))
+  _, source = prepare.prepared(config, workdir)
+  found, missing = sets.found(workdir)
   alike(found)
-  bench = scoring.bench(config, workdir)
+  bench, records = scoring.bench(config, workdir, source.fields), scoring.Records(config, workdir)
   folder = workdir / FOLDER
-  depends = depending(config, found, bench)
-  if (told := read(folder)) is not None and told.get('depends') == depends:
+  depends = depending(config, workdir, found, bench, records)
+  told = read(folder)
+  if told is not None and told.get('depends') == depends and whole(folder, told):
     logger.info('evaluate: %s is done (%d sets)', folder, len(found))
     return
   (folder / 'scores').mkdir(parents=True, exist_ok=True)
-  records = scoring.Records(config, workdir)
   try:
     told = document.document(config, workdir, found, bench, records)
   except MetricError as error:
     raise ConfigError(f'evaluate: {error}') from None
+  told['warnings'] += [f'{name} is not drawn yet' for name in missing]
   told['depends'] = depends
+  told['files'] = [path.name for path in sorted(folder.glob('dial-*.json'))]
   text = json.dumps(told, indent=1, allow_nan=False) + '\n'
   work.write(folder / TOLD, text.encode())
   logger.info('evaluate: %s: %s', folder, '; '.join(headlines(told)) or f'{len(found)} sets')
+
+
+def whole(folder: Path, told: Mapping[str, Any]) -> bool:
+  """Whether the pictures and dials that were written are there."""
+  names = [figure['file'] for figure in told['figures'] if figure['kind'] == 'images']
+  return all((folder / name).is_file() for name in [*names, *told.get('files', ())])
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -89,14 +98,24 @@ def alike(found: list[Images]) -> None:
       )
 
 
-def depending(config: ConfigDict, found: list[Images], bench: scoring.Bench) -> dict[str, Any]:
+def depending(
+  config: ConfigDict,
+  workdir: Path,
+  found: list[Images],
+  bench: scoring.Bench,
+  records: scoring.Records,
+) -> dict[str, Any]:
   """What the numbers depend on."""
   told = plain(config)
-  return {
-    'sets': {one.name: one.digest for one in found},
-    'bench': bench.digest,
-    'config': {key: told[key] for key in ('evaluate', 'report', 'seed')},
+  drawn = {one.name: [one.digest, one.label, one.zero_shot, one.again] for one in found}
+  whole = {
+    'sets': drawn,
+    'sweep': sweep.read(workdir),
+    'bench': [bench.digest, dict(bench.unfit)],
+    'records': [records.data(), records.split()],
+    'config': {k: v for k, v in told.items() if k not in ('check', 'mesh', 'log')},
   }
+  return {key: digest(json.loads(json.dumps(value))) for key, value in whole.items()}
 
 
 def headlines(told: Mapping[str, Any]) -> list[str]:

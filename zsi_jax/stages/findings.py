@@ -34,7 +34,7 @@ def judged(rows: Rows, attributes: Sequence[str]) -> Iterator[tuple[str, np.ndar
       columns = rows[source].T
       alone = len(columns) == 1
       for k, p in enumerate(columns):
-        name = attributes[k] if k < len(attributes) else str(k)
+        name = attributes[k] if k < len(attributes) else f'class {k}'
         yield (source if alone else f'{source}/{name}'), p
 
 
@@ -71,8 +71,8 @@ def values(
     told[f'{name}/middle'] = shared(wilson(int(((p >= 0.49) & (p <= 0.51)).sum()), len(p)))
     if 'aim' in given:
       asked = given.get('asked', given['aim'])
-      told[f'{name}/rank correlation'] = aimed.correlation(asked, all_p)
-      told[f'{name}/rms error'] = aimed.error(asked, all_p)
+      told[f'{name}/rank correlation'] = number(aimed.correlation(asked, all_p))
+      told[f'{name}/rms error'] = number(aimed.error(asked, all_p))
   if 'meter/green lips' in rows:
     seen = rows['meter/green lips']
     told['green lips'] = shared(wilson(int(seen.sum()), len(seen)))
@@ -133,6 +133,8 @@ def asked(name: str, label: str, rows: Rows, given: Rows, attributes: Sequence[s
   wanted, lines = given.get('asked', given['aim']), list[Values]()
   points = list[list[float]]()
   for source, p in judged(rows, attributes):
+    if np.isfinite(p).sum() < 2:
+      continue
     curve = aimed.curve(wanted, p)
     there = np.isfinite(curve.got)
     line = {'label': said(source), 'x': curve.asked[there].tolist(), 'y': curve.got[there].tolist()}

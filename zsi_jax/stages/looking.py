@@ -18,6 +18,7 @@ from zsi_jax.io.log import logger
 from zsi_jax.stages import findings, scoring
 
 ROWS = 20  # of the chain, at which gradients are looked at
+MOST = 8  # classes whose gradients are shown
 MAPS = 4  # classifiers that are mapped
 DRAWS = 4  # noises of each place
 
@@ -43,12 +44,16 @@ def figures(
 
 def gradient(config: ConfigDict, model: Any, records: scoring.Records) -> list[Any]:
   """Norms and cosines of the class gradients of each classifier, on noised training records."""
-  index = records.trained(config.evaluate.gradients)
+  every = records.trained()
+  index = every[np.linspace(0, len(every) - 1, config.evaluate.gradients).astype(int)]
   images = records.images(index).astype(np.float32) / np.float32(127.5) - 1
   rows = np.unique(np.linspace(0, len(model.process) - 1, ROWS).astype(int)).tolist()
   keys = models.keys(config.seed, len(images))
   made = list[Any]()
   for name, classifier in model.classifier.items():
+    if classifier.net.classes > MOST:
+      logger.info('evaluate: %s has too many classes to show their gradients', name)
+      continue
     try:
       found = gradients.class_gradients(
         keys, model.process, model.denoiser, classifier, images, rows

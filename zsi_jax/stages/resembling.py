@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,95 +12,106 @@ from ml_collections import ConfigDict
 
 from zsi_jax.build import features
 from zsi_jax.evaluate import diversity, neighbours, quality
-from zsi_jax.io.log import logger
+from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.stages import findings, pictures, scoring
 from zsi_jax.stages.sets import Images
 
 FEWEST = 50  # images of which features say anything about a distribution
-SUSPECTS = 6  # samples shown beside their neighbours
+SUBSET = 1000  # of KID, at most
 Rows = Mapping[str, np.ndarray]
 Values = dict[str, dict[str, Any]]
+Eye = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, C] -> features [N, D]
 
 
-def compared(
-  config: ConfigDict,
-  folder: Path,
-  found: list[Images],
-  scored: Mapping[str, Rows],
-  reference: Rows,
-  train: np.ndarray,
-  bench: scoring.Bench,
-  records: scoring.Records,
-) -> tuple[Values, list[Any]]:
-  """(metrics of each set, pictures)."""
-  told: Values = {one.name: {} for one in found}
-  images = list[Any]()
-  own = config.evaluate
-  seen = dict[str, Callable[[str, np.ndarray | None], np.ndarray]]()
-  if 'b' in bench.judges:
-    judge = bench.judges['b']
-    seen['judge_b'] = lambda name, pixels: (
-      scored[name]['features'] if pixels is None else judge.features(pixels)
-    )
-  if own.fid:
-    inception, kept = features.inception(own.inception), dict[str, np.ndarray]()
-    by_name = {one.name: one for one in found}
+class Resemblance:
+  """The metrics of one set after the other; what cannot be measured is a warning."""
 
-    def looked(name: str, pixels: np.ndarray | None) -> np.ndarray:
-      if name not in kept:
-        kept[name] = inception.features(by_name[name].read()[0] if pixels is None else pixels)
-      return kept[name]
+  def __init__(
+    self, config: ConfigDict, folder: Path, bench: scoring.Bench, records: scoring.Records
+  ) -> None:
+    self.own, self.folder, self.seed = config.evaluate, folder, int(config.seed)
+    self.warnings = list[str]()
+    self.protocol = dict[str, Any]()
+    self.eyes = dict[str, Eye]()
+    if 'b' in bench.judges:
+      self.eyes['judge_b'] = bench.judges['b'].features
+    if self.own.fid:
+      inception = features.inception(self.own.inception)
+      self.eyes['inception'] = inception.features
+      self.protocol['features/inception'] = str(inception.source)
+    self.lpips = None
+    if self.own.lpips is not None:
+      self.lpips = features.lpips(self.own.lpips)
+      self.protocol['lpips diversity'] = f'{self.lpips.source}, {self.own.pairs} pairs'
+    self.against = self.references(bench, records) if self.eyes else {}
 
-    seen['inception'] = looked
-  against = references(config, bench, records) if seen else {}
-  for eye, look in seen.items():
-    for where, pixels in against.items():
-      real = look(f'records/{where}', pixels)
-      for one in found:
-        fake = look(one.name, None)
-        if min(len(fake), len(real)) < FEWEST:
-          continue
-        told[one.name][f'fid/{eye}/{where}'] = quality.fid(real, fake)
-        kid = quality.kid(real, fake, size=min(1000, len(fake), len(real)))
-        told[one.name][f'kid/{eye}/{where}'] = kid.mean
-        cover = quality.precision_recall(real, fake)
-        told[one.name][f'precision/{eye}/{where}'] = cover.precision
-        told[one.name][f'recall/{eye}/{where}'] = cover.recall
-  if own.lpips is not None:
-    lpips = features.lpips(own.lpips)
-    for one in found:
-      pixels = one.read()[0]
-      apart = diversity.mean_lpips(lpips, pixels, own.pairs, seed=config.seed)
-      told[one.name]['lpips diversity'] = findings.number(
-        apart.mean, low=apart.low, high=apart.high
-      )
-  if own.neighbours and 'features' in reference:
-    pixels = records.images(train)
-    for one in found:
-      k = min(own.neighbours, len(train) - 1)
-      if k < 1:
+  def references(
+    self, bench: scoring.Bench, records: scoring.Records
+  ) -> dict[tuple[str, str], tuple[np.ndarray, quality.Moments]]:
+    """(eye, 'full' or 'mild') -> features of all records, or of those nearest 1/2."""
+    found = {'full': records.some(self.own.full)}
+    if (mild := records.nearest(bench, self.own.mild)) is not None:
+      found['mild'] = mild
+    rows = {}
+    for where, index in found.items():
+      self.protocol[f'records/{where}'] = records.what(index)
+      if len(index) < FEWEST:
+        self.warnings.append(f'{len(index)} records are too few to compare {where} with')
         continue
-      drawn = one.read()[0]
-      alike = neighbours.memorised(
-        drawn, pixels, scored[one.name]['features'], reference['features'], k=k
-      )
-      told[one.name]['copies of training records'] = findings.number(alike.share)
-      told[one.name]['copies, by chance'] = findings.number(alike.chance)
-      images.append(suspects(folder, one, drawn, pixels, alike))
-  logger.debug('evaluate: %d sets compared', len(told))
-  return told, images
+      pixels = records.images(index)
+      for name, eye in self.eyes.items():
+        with self.noted(f'{name} of {where} records'):
+          real = eye(pixels)
+          rows[name, where] = real, quality.Moments.of(real)
+    return rows
 
+  @contextlib.contextmanager
+  def noted(self, what: str) -> Iterator[None]:
+    """What a metric refuses is said, and the others go on."""
+    try:
+      yield
+    except MetricError as error:
+      self.warnings.append(f'{what}: {error}')
 
-def references(
-  config: ConfigDict, bench: scoring.Bench, records: scoring.Records
-) -> dict[str, np.ndarray]:
-  """'full': of all records; 'mild': those nearest 1/2."""
-  own = config.evaluate
-  found = {'full': records.images(records.some(own.full))}
-  mild = records.nearest(bench.attributes, own.mild)
-  if mild is not None:
-    found['mild'] = records.images(mild)
-  return found
+  def of(self, one: Images, pixels: np.ndarray, seen: Rows) -> dict[str, Any]:
+    """The metrics of a set."""
+    told: dict[str, Any] = {}
+    for name, eye in self.eyes.items():
+      places = [where for other, where in self.against if other == name]
+      if not places or len(pixels) < FEWEST:
+        continue
+      fake = seen['features'] if name == 'judge_b' else eye(pixels)
+      with self.noted(f'{one.name}: {name}'):
+        moments = quality.Moments.of(fake)
+        for where in places:
+          real, known = self.against[name, where]
+          size = min(SUBSET, len(fake), len(real))
+          told[f'fid/{name}/{where}'] = quality.fid(known, moments)
+          told[f'kid/{name}/{where}'] = quality.kid(real, fake, size=size).mean
+          cover = quality.precision_recall(real, fake)
+          told[f'precision/{name}/{where}'] = cover.precision
+          told[f'recall/{name}/{where}'] = cover.recall
+    if self.lpips is not None:
+      with self.noted(f'{one.name}: LPIPS'):
+        apart = diversity.mean_lpips(self.lpips, pixels, self.own.pairs, seed=self.seed)
+        told['lpips diversity'] = findings.number(apart.mean, low=apart.low, high=apart.high)
+    return told
+
+  def copies(
+    self, one: Images, pixels: np.ndarray, seen: Rows, train: np.ndarray, known: Rows
+  ) -> tuple[dict[str, Any], list[Any]]:
+    """Samples that are nearer to a record of their own training set than records to each other."""
+    k = min(self.own.neighbours, len(train) - 1)
+    if k < 1 or 'features' not in seen:
+      return {}, []
+    with self.noted(f'{one.name}: copies'):
+      alike = neighbours.memorised(pixels, train, seen['features'], known['features'], k=k)
+      told = {
+        'copies of training records': findings.number(alike.share),
+        'copies, by chance': findings.number(alike.chance),
+      }
+      return told, [suspects(self.folder, one, pixels, train, alike)]
+    return {}, []
 
 
 def suspects(

@@ -21,12 +21,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import chains, sampling, trained
+from zsi_jax.build import chains, models, sampling, trained
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.build.models import Model, keys
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.log import bar, logger
-from zsi_jax.stages import given, redraw, training
+from zsi_jax.stages import given, prepare, redraw, training
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.drawing import Crew, Task, micro_batches
 from zsi_jax.stages.run import SEEN
@@ -109,7 +109,13 @@ def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
     source = depends(config, model, n, whole=False)
     instead = 'Leave them with sample.unguided=0'
     yield Task(
-      Sampled(workdir / 'samples' / UNGUIDED, source, tuple(model.shape), instead),
+      Sampled(
+        workdir / 'samples' / UNGUIDED,
+        source,
+        tuple(model.shape),
+        instead,
+        support=supports(config, workdir, guided=False),
+      ),
       chains.Draw(tuple(model.shape)),
       (
         model.process,
@@ -121,6 +127,24 @@ def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
     )
 
 
+def supports(config: ConfigDict, workdir: Path, guided: bool) -> dict[str, str | None]:
+  """By path, what each network was shown, as its own workdir declares; None: nobody knows."""
+  own = config.sample
+  paths = {'denoiser': [own.denoiser or str(workdir)]}
+  paths |= {'classifier': list(own.classifiers) or [str(workdir)]} if guided else {}
+  return {f'{role} {k}': shown(path, role) for role in paths for k, path in enumerate(paths[role])}
+
+
+def shown(path: str, role: str) -> str | None:
+  """The support of a network that lies in a workdir."""
+  place = models.place_of(path)
+  for folder in (place, place.parent):
+    if (told := prepare.read(folder)) is not None:
+      name = told['roles'][role].get('support', {}).get('name')
+      return None if name is None else str(name)
+  return None
+
+
 def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
   """What sample.task says, of sample.n images."""
   own, n = config.sample, config.sample.n
@@ -129,7 +153,7 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
   chain: Callable[..., Any] = chains.Draw(tuple(model.shape))
   brought: given.Records | None = None
   if own.aim is not None:
-    beside['aim'] = given.uniform(keys(config.seed, n))
+    beside['aim'] = given.uniform(keys(sampling.seed(config), n))
     if (dial := given.dial(config, workdir)) is not None:
       source['sample']['dial'] = dial.digest
       beside |= {'asked': beside['aim'], 'aim': dial(beside['aim'])}
@@ -150,7 +174,13 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
     return found if brought is None else found | {'image': brought.images(images)}
 
   return Task(
-    Sampled(workdir / 'samples' / own.name, source, tuple(model.shape), beside=beside),
+    Sampled(
+      workdir / 'samples' / own.name,
+      source,
+      tuple(model.shape),
+      beside=beside,
+      support=supports(config, workdir, sampling.guided(config)),
+    ),
     chain,
     (
       model.process,
@@ -176,7 +206,7 @@ def depends(config: ConfigDict, model: Model, n: int, whole: bool) -> dict[str, 
   """All that the images depend on, and how they lie in files; JSON."""
   parts = model.config if whole else {'denoiser': model.config['denoiser']}
   source = {
-    'seed': config.seed,
+    'seed': sampling.seed(config),
     'process': {key: model.config['denoiser'][key] for key in ('schedule', 'T')},
     'sample': {'n': n} | sampling.told(config, whole),
     'sources': {name: part['source'] for name, part in parts.items()},

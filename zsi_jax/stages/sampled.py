@@ -42,6 +42,7 @@ class Sampled:
   shape: tuple[int, ...]  # of an image
   instead: str = 'Take another sample.name'  # where the folder has other images
   beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # [n, ...] each
+  support: Mapping[str, str | None] = dataclasses.field(default_factory=dict)  # of its networks
 
   @property
   def n(self) -> int:
@@ -182,6 +183,7 @@ class Sampled:
       'shape': list(self.shape),
       'files': seals,
       'drawn_by': makers,
+      'support': dict(self.support),
       'rate': dict(rate),
       'stamp': stamp(self.source, seeds=self.source['seed'], batch=self.source['sample']['batch']),
     }

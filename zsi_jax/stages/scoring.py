@@ -22,7 +22,7 @@ from zsi_jax.build import meters
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data import npz
 from zsi_jax.data.errors import DataError
-from zsi_jax.data.record import table
+from zsi_jax.data.record import entries, table
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import digest
 from zsi_jax.stages import judge as judging
@@ -31,6 +31,8 @@ from zsi_jax.stages import workdir as work
 
 Rows = dict[str, np.ndarray]
 AGAIN = 'Remove it, and it is made again'
+CHUNK = 4096  # records in memory
+FORMAT = 1  # of what is kept: another, and all is seen again
 LATENT = {'circles': 'z', 'sizes': 'size'}  # the attribute that the meter of a source measures
 
 
@@ -42,13 +44,14 @@ class Bench:
   told: Mapping[str, Any]  # judge.json of each
   unfit: Mapping[str, str]  # why a judge may not judge
   meter: meters.Meter | None
-  attributes: tuple[str, ...]
+  attributes: tuple[str, ...]  # what columns of scores are about
+  ranges: tuple[tuple[float, float] | None, ...] = ()  # of those that a network measures
 
   @property
   def digest(self) -> dict[str, Any]:
     """What scores depend on, beside the images."""
     own = {name: judge.digest for name, judge in self.judges.items()}
-    return own | {'meter': self.meter and self.meter.name}
+    return own | {'meter': self.meter and self.meter.name, 'format': FORMAT}
 
   @property
   def truth(self) -> str | None:
@@ -60,9 +63,8 @@ class Bench:
   def read(self, images: np.ndarray) -> Rows:
     rows: Rows = {}
     for name, judge in self.judges.items():
-      p = judge.scores(images)
       row = name if name == 'truth' else f'judge_{name}'
-      rows[row] = np.clip(p, 0, 1) if judge.kind == 'regression' else p
+      rows[row] = self.columns(judge, judge.scores(images))
     if 'b' in self.judges:
       rows['features'] = self.judges['b'].features(images)
     if self.meter is not None:
@@ -72,18 +74,37 @@ class Bench:
       rows |= {f'meter/{name}': a for name, a in seen.items() if name != 'z'}
     return rows
 
+  def columns(self, judge: Any, p: np.ndarray) -> np.ndarray:
+    """Of two classes P(1); what is measured as a share of its range, NaN where it has none."""
+    if judge.kind == 'classes':
+      return p[:, 1:] if p.shape[1] == 2 else p
+    if judge.kind != 'regression':
+      return p
+    ends = [found or (np.nan, np.nan) for found in self.ranges]
+    low, high = np.array(ends, np.float64).reshape(-1, 2).T
+    return np.clip((p - low) / (high - low), 0, 1)
 
-def bench(config: ConfigDict, workdir: Path) -> Bench:
+
+def bench(config: ConfigDict, workdir: Path, fields: Mapping[str, Any]) -> Bench:
   """The judges of this workdir, or of evaluate.judges, and the meter."""
   home = workdir if config.evaluate.judges is None else Path(config.evaluate.judges).expanduser()
   judges, told = judging.trusted(config, home)
   unfit = {name: why for name, row in told.items() if (why := judging.may_judge(row))}
   for name, why in unfit.items():
     logger.warning('evaluate: judge %s is not fit to judge: %s', name, why)
-  own = LATENT.get(config.data.source)
-  meter = meters.meter(config)
+  own, meter = LATENT.get(config.data.source), meters.meter(config)
   attributes = (own,) if meter is not None and own else tuple(config.judge.attributes)
-  return Bench(judges, told, unfit, meter, attributes)
+  if any(judge.kind == 'classes' for judge in judges.values()) and len(attributes) > 1:
+    attributes = ()  # columns are classes
+  ranges = tuple(span(fields.get(name)) for name in config.judge.attributes)
+  return Bench(judges, told, unfit, meter, attributes, ranges)
+
+
+def span(field: Any) -> tuple[float, float] | None:
+  """The range that an attribute lies in."""
+  if field is None or field.low is None or field.high is None:
+    return None
+  return float(field.low), float(field.high)
 
 
 def scores(folder: Path, name: str, what: str, of: Bench, pixels: np.ndarray) -> Rows:
@@ -114,15 +135,22 @@ class Records:
     there = None if told is None else prepare.kept(config, workdir, told)
     if told is None or there is None:
       raise ConfigError(f'{workdir}: its data set is gone; run --stage=prepare first')
-    self.stored, self.told, self.workdir, self.seed = there[0], told, workdir, int(config.seed)
+    self.told, self.stored = told, there[0]
+    self.workdir, self.seed = workdir, int(config.seed)
     self.table = table(self.stored)
 
-  def trained(self, most: int) -> np.ndarray:
-    """Numbers of records that the denoiser was trained on, spread evenly."""
-    file = self.workdir / self.told['roles']['denoiser']['file']
-    with np.load(file, allow_pickle=False) as arrays:
-      index = np.unique(arrays['index'])
-    return index[np.linspace(0, len(index) - 1, min(most, len(index))).astype(int)]
+  def trained(self) -> np.ndarray:
+    """Numbers of the records that the denoiser was trained on."""
+    return np.unique(self._subset('denoiser')['index'])
+
+  def split(self) -> str:
+    """The digest of which records, with which labels, the networks were given."""
+    parts = [self._subset(role) for role in sorted(self.told['roles'])]
+    return digest([[part[name].tolist() for name in ('index', 'label')] for part in parts])
+
+  def _subset(self, role: str) -> dict[str, np.ndarray]:
+    path = self.workdir / self.told['roles'][role]['file']
+    return npz.read(path, 'Run --stage=prepare')
 
   def some(self, most: int) -> np.ndarray:
     """Numbers of records drawn from all of them: 'full'."""
@@ -130,23 +158,28 @@ class Records:
     return np.sort(order[:most])
 
   def images(self, index: np.ndarray) -> np.ndarray:
-    return np.stack([self.stored[int(i)]['image'] for i in index])
+    return np.stack([entries(self.stored, int(i), ('image',))['image'] for i in index])
 
   def what(self, index: np.ndarray) -> str:
     """The digest of some records."""
-    return digest(
-      [self.told['dataset']['digest'], self.told['dataset']['numbering'], index.tolist()]
-    )
+    return digest([self.data(), index.tolist()])
 
-  def nearest(self, attributes: tuple[str, ...], most: int) -> np.ndarray | None:
-    """Numbers of the records whose attributes are nearest 1/2: 'mild'; None if nobody knows."""
-    if not all(name in self.table for name in attributes):
+  def data(self) -> str:
+    own = self.told['dataset']
+    return f'{own["name"]}/{own["digest"]}/{own["numbering"]}'
+
+  def nearest(self, of: Bench, most: int) -> np.ndarray | None:
+    """Numbers of the records nearest 1/2: 'mild'. By the truth, else by judge a; None without."""
+    names = of.attributes
+    columns = [self.table[name].astype(float) for name in names if name in self.table]
+    if names and len(columns) == len(names) and all(len(np.unique(c)) > 2 for c in columns):
+      far = np.max([np.abs(c - 0.5) for c in columns], axis=0)
+    elif 'a' in of.judges and of.judges['a'].kind != 'regression':
+      every = np.arange(len(self.stored))
+      parts = [every[at : at + CHUNK] for at in range(0, len(every), CHUNK)]
+      judge = of.judges['a']
+      p = np.concatenate([of.columns(judge, judge.scores(self.images(part))) for part in parts])
+      far = np.abs(p - 0.5).max(axis=1)
+    else:
       return None
-    far = np.max([np.abs(self.table[name].astype(float) - 0.5) for name in attributes], axis=0)
     return np.sort(np.argsort(far, kind='stable')[:most])
-
-  def truth(self, index: np.ndarray, attributes: tuple[str, ...]) -> np.ndarray | None:
-    """What is known of them, [N, A]."""
-    if not all(name in self.table for name in attributes):
-      return None
-    return np.stack([self.table[name][index].astype(float) for name in attributes], axis=1)

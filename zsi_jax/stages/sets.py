@@ -14,6 +14,7 @@ import numpy as np
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.io.stamp import digest
 from zsi_jax.stages import sampled, sweep
+from zsi_jax.stages.sweep import UNGUIDED
 
 NUMBERED = re.compile(r'_\d+$')
 ZERO_SHOT = 'extremes', 'turned', 'split B', 'split C'  # supports that keep the middle unseen
@@ -81,58 +82,54 @@ class Images:
     return np.concatenate(images), {k: np.concatenate([g[k] for g in given]) for k in names}
 
 
-def found(workdir: Path, foreign: bool = False) -> list[Images]:
-  """The sets of the base and of the variants in their order, unguided ones first.
-
-  `foreign`: networks of the base come from elsewhere, and nobody here knows what they have seen.
-  """
+def found(workdir: Path) -> tuple[list[Images], list[str]]:
+  """(the sets that are drawn, names of those of the sweep that are not): unguided ones first,
+  then the base's and the variants' in their order, then what else lies in the base's samples/."""
   variants, seeded = sweep.read(workdir), set[tuple[Path, str]]()
+  rows = list[tuple[Path, str]]()
   if variants is not None:
     rows = [(workdir, variants['base'])]
     for row in variants['variants'].values():
       rows.append((workdir / row['workdir'], row['sample']))
       if any(key.rpartition('.')[2] == 'seed' for key in row['overrides']):
         seeded.add(rows[-1])
-  else:
-    rows = [(workdir, path.name) for path in sorted((workdir / 'samples').glob('*'))]
-  names = list(dict.fromkeys((folder, name) for folder, name in rows))
-  unguided = [(folder, 'unguided') for folder in dict.fromkeys(folder for folder, _ in names)]
-  sets = dict[str, Images]()
-  for folder, name in dict.fromkeys([*unguided, *names]):
-    path = folder / 'samples' / name
-    if name == 'unguided' and not (path / sampled.TOLD).is_file():
+  rows += [(workdir, path.name) for path in sorted((workdir / 'samples').glob('*'))]
+  rows = [(folder, name) for folder, name in dict.fromkeys(rows) if name != UNGUIDED]
+  folders = dict.fromkeys([workdir, *(folder for folder, _ in rows)])
+  unguided = [(f, UNGUIDED) for f in folders if (f / 'samples' / UNGUIDED).is_dir()]
+  drawn, missing = dict[str, Images](), list[str]()
+  for folder, name in [*unguided, *rows]:
+    path, called = folder / 'samples' / name, title(workdir, folder, name)
+    if not (path / sampled.TOLD).is_file():
+      missing.append(called)
       continue
-    again = (folder, name) in seeded
-    unknown = foreign and folder == workdir
-    known = None if unknown else seen(folder)
-    one = Images(title(workdir, folder, name, variants), path, told(path), known, again)
-    sets[one.name] = dataclasses.replace(one, zero_shot=False) if one.dialled else one
-  if not sets:
-    raise ConfigError(f'{workdir}: no samples lie there; run --stage=sample first')
-  return list(sets.values())
+    facts = told(path)
+    drawn[called] = Images(called, path, facts, seen(facts), (folder, name) in seeded)
+  if not drawn:
+    raise ConfigError(f'{workdir}: no finished samples lie there; run --stage=sample first')
+  return list(drawn.values()), missing
 
 
 def repeated(found: Sequence[Images]) -> dict[str, list[str]]:
   """{group: names} of sets <group>_<number> that differ in their seeds, two at least."""
-  names = [one.name for one in found]
+  numbered = [one.name for one in found if NUMBERED.search(one.name)]
   groups = dict[str, list[str]]()
   for group in dict.fromkeys(NUMBERED.sub('', one.name) for one in found if one.again):
-    groups[group] = [name for name in names if NUMBERED.sub('', name) == group]
-  return {group: each for group, each in groups.items() if len(each) > 1}
+    groups[group] = [name for name in numbered if NUMBERED.sub('', name) == group]
+  names = {one.name for one in found}
+  return {group: each for group, each in groups.items() if len(each) > 1 and group not in names}
 
 
-def title(workdir: Path, folder: Path, name: str, variants: Mapping[str, Any] | None) -> str:
+def title(workdir: Path, folder: Path, name: str) -> str:
   """The set as the page calls it: of a variant with its own networks, the variant."""
-  if folder == workdir or variants is None:
+  if folder == workdir:
     return name
-  return folder.name if name != 'unguided' else f'{folder.name} unguided'
+  return folder.name if name != UNGUIDED else f'{folder.name} {UNGUIDED}'
 
 
 def told(path: Path) -> dict[str, Any]:
   """sample.json of a finished set."""
   file = path / sampled.TOLD
-  if not file.is_file():
-    raise ConfigError(f'{path}: it is not drawn to its end; run --stage=sample first')
   try:
     rows: dict[str, Any] = json.loads(file.read_text())
     [rows[key] for key in ('sample', 'files', 'shape', 'sources')]
@@ -143,11 +140,11 @@ def told(path: Path) -> dict[str, Any]:
     raise ConfigError(f'{file}: cannot be read ({error!r:.200}); remove it first') from None
 
 
-def seen(folder: Path) -> bool | None:
-  """Whether the middle was kept from the networks of a workdir."""
-  try:
-    roles = json.loads((folder / 'prepare.json').read_text())['roles']
-    names = [roles[role]['support']['name'] for role in ('denoiser', 'classifier')]
-  except (OSError, ValueError, KeyError, TypeError):
-    return None
-  return None if 'listed' in names else all(name in ZERO_SHOT for name in names)
+def seen(told: Mapping[str, Any]) -> bool | None:
+  """Whether the middle was kept from all that a set was drawn by; None: nobody knows."""
+  if told['sample'].get('dial') is not None:
+    return False
+  names = list(told.get('support', {}).values()) or [None]
+  if None in names or 'listed' in names:
+    return False if 'all' in names else None
+  return all(name in ZERO_SHOT for name in names)

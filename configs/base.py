@@ -245,6 +245,7 @@ def celeba(preset: str, list: str, *labels: str) -> ConfigDict:
   c.support = dict(kind='listed')  # of a photograph no truth is known
   c.classifier.name = '_'.join(labels).lower()
   c.judge.attributes = labels
+  c.judge.copies = ('a', 'b')  # on all records of the split; with labels of 0 and 1
   c.classifier.crop = 0.8  # the published classifiers saw random windows, their U-Nets did not
   c.sample.weights = (30.0,) * 2 ** len(labels)
   return c

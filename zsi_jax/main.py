@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   zsi run configs/zsi/circles.py:tiny --workdir=runs/circles --stage=sample -- \\
       sample.name=left sample.weights="(60., 15.)"                      other images, beside
   zsi run configs/zsi/smile.py:small --workdir=runs/smile -- data.root=data split.delta=.1
-  zsi report runs/smile runs/age --out=runs/both             what both measured, side by side
+  zsi report runs/smile runs/smile_dit --out=runs/both       what both measured, side by side
   zsi convert ema.pt unet.safetensors heads=4 size=64 schedule=cosine T=4000
 """
 VERBS = {  # verb: (room:function, or None where this version has no stage for it; what it does)

@@ -19,7 +19,10 @@ LIST = 'celeba_smile_train_size_ablation/{}.txt'
 
 def get_config(preset: str = 'paper') -> ConfigDict:
   list = base.pick(preset, tiny='5k', small='10k', gpu='60k')
-  return base.celeba(preset, LIST.format(list), 'Smiling')
+  c = base.celeba(preset, LIST.format(list), 'Smiling')
+  sets = {'unguided': ('.64', '3.5'), 'guided': ('.130', '.607')}
+  base.reported(c, '§5.1, Fig. 5, Table 1', base.UNIFORM, sets)
+  return c
 
 
 def sweep(preset: str = 'paper') -> dict[str, dict[str, str]]:

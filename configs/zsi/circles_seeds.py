@@ -28,8 +28,8 @@ def get_config(preset: str = 'small') -> ConfigDict:
 
 
 def sweep(preset: str = 'small') -> dict[str, dict[str, Any]]:
-  plain = {f'plain_{k}': {'classifier.seed': k} for k in SEEDS[1:]}
+  plain = {f'plain_{k}': {'classifier.seed': k, 'sample.seed': k} for k in SEEDS[1:]}
   own = {'classifier.net.spectral': 'peer', 'classifier.net.lipschitz': 1.0}
-  spectral = {f'spectral_{k}': {'classifier.seed': k, **own} for k in SEEDS}
+  spectral = {f'spectral_{k}': {'classifier.seed': k, 'sample.seed': k, **own} for k in SEEDS}
   sides = {'left': (60.0, 0.0), 'right': (0.0, 60.0)}
   return {**plain, **spectral, **{k: {'sample.weights': w} for k, w in sides.items()}}

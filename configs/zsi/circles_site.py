@@ -9,13 +9,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.zsi import circles
 
 
 def get_config(preset: str = 'small') -> ConfigDict:
   c = circles.get_config(preset)
   c.sample.name = 'at_xt'
-  c.report.figure = '§2.2'
+  sets = {'at_xt': None, 'at_mean': None, 'at_x0': None, 'unguided': None}
+  base.reported(c, '§2.2', base.OBJECTS, sets)
   return c
 
 

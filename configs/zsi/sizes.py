@@ -25,5 +25,6 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.support = dict(kind='extremes', attributes=('size',), delta=0.25)
   c.classifier.name = 'size'
   c.judge.copies, c.judge.attributes, c.judge.kind = ('a', 'b'), ('size',), 'regression'
-  c.report.figure = 'App. K, Fig. S20'
+  metrics = {'truth/l2': 'L2 of the truth', 'judge_b/l2': 'L2'}
+  base.reported(c, 'App. K, Fig. S20', metrics, {'unguided': None, 'guided': None})
   return c

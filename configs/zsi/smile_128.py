@@ -14,7 +14,7 @@ from configs.zsi import smile
 
 
 def get_config(preset: str = 'paper') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   c.data.options.size = base.pick(preset, tiny=64, gpu=128)
   mults = base.pick(preset, tiny=(1, 1, 2, 2), gpu=(1, 1, 2, 2, 2), paper=(1, 1, 2, 3, 4))
   c.denoiser.net.mults = mults
@@ -22,5 +22,5 @@ def get_config(preset: str = 'paper') -> ConfigDict:
   c.denoiser.net.attend = base.pick(preset, tiny=(8,), gpu=(16,), paper=(8, 16))
   c.classifier.net.mults = base.pick(preset, tiny=(1, 2, 2), gpu=mults)
   c.classifier.net.attend = base.pick(preset, tiny=(4,), gpu=(8, 16), paper=(4, 8, 16))
-  c.report.figure = 'App. C'
+  base.reported(c, 'App. C', base.UNIFORM, {'unguided': None, 'lambda_30': None})
   return c

@@ -18,7 +18,7 @@ from configs.zsi import smile
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   c.sample.n = c.sample.unguided = base.pick(preset, tiny=256, small=2_000, paper=10_000)
   sets = {'lambda_30': ('.130', '.607'), 'half': ('.184', '.835'), 'sixth': ('.186', '.802')}
   sets |= {'twelfth': ('.279', '1.185')}

@@ -12,15 +12,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.zsi import smile
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   c.denoiser.drop = 0.1
   c.sample.name, c.sample.weights, c.sample.cfg = 'w_0.1', None, 0.1
   c.sample.cfg_variance = 'mixed'  # as published: the logits of the variance mix, too
-  c.report.figure = 'App. J, Fig. S19b'
+  base.reported(
+    c, 'App. J, Fig. S19b', base.UNIFORM, {'w_0.1': None, 'w_0': None, 'w_1': None, 'w_3': None}
+  )
   return c
 
 

@@ -11,15 +11,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.zsi import smile
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   c.sample.name = 'cosine'
   c.denoiser.predicts, c.denoiser.loss, c.denoiser.variance = 'eps', 'hybrid', 'learned'
   c.denoiser.times = (0.0, 1.0, 1.0)
-  c.report.figure = 'App. J'
+  base.reported(
+    c, 'App. J', base.UNIFORM, {'cosine': None, 'linear': None, 'fixed': None, 'bound': None}
+  )
   return c
 
 

@@ -14,11 +14,11 @@ from configs.zsi import smile
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   sizes = base.pick(
     preset, tiny=(64, 4, 4), small=(128, 6, 4), gpu=(256, 6, 8), paper=(768, 12, 12)
   )
   width, depth, heads = sizes
   c.denoiser.net = dict(kind='dit', patch=4, width=width, depth=depth, heads=heads)
-  c.report.figure = 'App. J, Fig. S19a'
+  base.reported(c, 'App. J, Fig. S19a', base.UNIFORM, {'unguided': None, 'lambda_30': None})
   return c

@@ -9,12 +9,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.zsi import smile
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
-  c.report.figure = '§8.2'
+  c = smile.faces(preset)
+  base.reported(
+    c, '§8.2', base.UNIFORM, {'lambda_30': None, 'langevin_1': None, 'langevin_4': None}
+  )
   return c
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.zsi import smile
 
 SOLVERS = {'ancestral': 'ancestral', 'ddim': 'ddim', 'dpm': 'dpm++', 'heun': 'heun'}
@@ -16,8 +17,14 @@ STEPS = 10, 25, 50
 
 
 def get_config(preset: str = 'tiny') -> ConfigDict:
-  c = smile.get_config(preset)
+  c = smile.faces(preset)
   c.sample.name, c.sample.steps = 'ancestral_in_250', 250
+  base.reported(
+    c,
+    '',
+    base.UNIFORM,
+    {'ancestral_in_250': None, 'ancestral_in_50': None, 'dpm_in_25': None, 'ddim_in_25': None},
+  )
   return c
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import zsi_jax as zsi
 from tests.oracle import Mixture
-from zsi_jax.core import Classifier, Prediction, Process, Tree, cosine, sample
+from zsi_jax.core import Classifier, Prediction, Process, Tree, cosine
 from zsi_jax.core.tree import fold, normal
 from zsi_jax.evaluate import classifier_map, gradients
 from zsi_jax.evaluate.errors import MetricError
@@ -89,20 +89,6 @@ def test_curves():
     gradients.curve(values[1:2], [2])
   with pytest.raises(MetricError, match=r'\[R, B\]'):
     gradients.curve(values, [1, 2])
-
-
-def test_curves_of_what_the_sampler_notes():
-  """The cosines of two terms under a merge: a term and its opposite are at -1."""
-  term = linear(2, size=2).towards(1.0, 0.0)
-  merged = zsi.Combine((term, -1.0 * term), merge=zsi.Mean())
-  keys = zsi.keys(0, 3)
-  _, notes = sample(keys, PROCESS, Mixture(), merged, shape=(2, 2, 3), watch='cos')
-  t = np.asarray(PROCESS.reverse().level.t)
-  found = gradients.pairs(notes['cos'], t, ['smile', 'frown'])
-  assert list(found) == ['smile, frown'] and len(found['smile, frown'].x) == 50
-  np.testing.assert_allclose(found['smile, frown'].y, -1, atol=1e-5)
-  with pytest.raises(MetricError, match='3 terms'):
-    gradients.pairs(notes['cos'], t, ['a', 'b', 'c'])
 
 
 def test_calls_for_gradients_that_are_refused():

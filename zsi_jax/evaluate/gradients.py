@@ -98,16 +98,3 @@ def curve(values: Any, t: Any) -> Curve:
   low, high = zip(*(np.percentile(row, [10, 90]) for _, row in kept), strict=True)
   x, y = zip(*((at, row.mean()) for at, row in kept), strict=True)
   return Curve(*([float(v) for v in column] for column in (x, y, low, high)))
-
-
-def pairs(notes: Any, t: Any, names: Sequence[str]) -> dict[str, Curve]:
-  """Curves of the sampler's note 'cos' [R, B, K, K], a curve for each pair of K terms."""
-  notes = np.asarray(notes)
-  K = len(names)
-  if notes.ndim != 4 or notes.shape[2:] != (K, K):
-    raise MetricError(f"the note 'cos' of {K} terms is [R, B, {K}, {K}], not {list(notes.shape)}")
-  return {
-    f'{names[k]}, {names[j]}': curve(notes[:, :, k, j], t)
-    for k in range(K)
-    for j in range(k + 1, K)
-  }

@@ -21,8 +21,3 @@ def counts(x: Any, y: Any, bins: int = BINS) -> np.ndarray:
     raise MetricError(f'a heat map has at least two bins a side, not {bins}')
   column, row = ((np.minimum(v, 1 - 1e-6) * bins).astype(int) for v in (x, y))
   return np.bincount(row * bins + column, minlength=bins**2).reshape(bins, bins)
-
-
-def logs(counts: np.ndarray) -> np.ndarray:
-  """ln(count), 0 where nothing is: one and none look the same, as in the papers."""
-  return np.log(np.maximum(counts, 1))

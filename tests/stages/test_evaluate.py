@@ -11,6 +11,7 @@ import pytest
 
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.circles import Circles
+from zsi_jax.evaluate import calibrate
 from zsi_jax.report.shape import checked
 from zsi_jax.stages import evaluate, findings, scoring, sets, sweep
 from zsi_jax.stages.config import load
@@ -283,7 +284,7 @@ class Sees:
 def fit(l2=0.02):
   row = {'l2': l2, 'kld': 0.02, 'n': 2000, 'floor_l2': 0.01, 'floor_kld': 0.01}
   ece = {'before': 0.02, 'after': 0.01}
-  bins = [{'mean': 0.1, 'share': 0.12, 'count': 9}, {'mean': 0.9, 'share': 0.88, 'count': 9}]
+  bins = [calibrate.Bin(p, share, 9)._asdict() for p, share in ((0.1, 0.12), (0.9, 0.88))]
   error = {'rmse': 0.02}
   same = {'uniform': row, 'ece': ece, 'reliability': bins, 'error': error, 'temperature': 1.0}
   return {'kind': 'binary', 'each': {'z': same}, **same}

@@ -19,6 +19,7 @@ from zsi_jax.stages.config import load
 from zsi_jax.stages.sets import Images
 
 TRAINED = 'training records'  # as a set beside the others
+ROUGH = 0.05  # rms error of a network whose word is not the truth
 BETWEEN = (
   'objects/one, between',
   'Exactly one object, in the unseen middle',
@@ -39,6 +40,11 @@ def document(
   warnings = [f'judge {name} is not fit to judge: {why}' for name, why in bench.unfit.items()]
   if not bench.judges and bench.meter is None:
     warnings.append('nothing says what is in the images: no judge is trained, and no meter fits')
+  error = bench.told.get('truth', {}).get('error', {}).get('rmse')
+  if bench.meter is None and error is not None and error > ROUGH:
+    warnings.append(
+      f'what is called truth is measured by a network with an rms error of {error:.2g}'
+    )
   figures, images = list[Any](), list[Any]()
   near = resembling.Resemblance(config, folder, bench, records)
   training = Training(config, workdir, bench)
@@ -141,9 +147,9 @@ def reliability(bench: scoring.Bench) -> list[Any]:
   """How often what a judge gives a probability is so, on held-out records."""
   lines = []
   for name, row in bench.told.items():
-    rows = [bin for bin in row.get('reliability') or () if bin.get('count')]
+    rows = [bin for bin in row.get('reliability') or () if bin['records']]
     if rows:
-      mean, share = ([float(bin[key]) for bin in rows] for key in ('mean', 'share'))
+      mean, share = ([float(bin[key]) for bin in rows] for key in ('p', 'share'))
       lines.append({'label': f'judge {name}', 'x': mean, 'y': share, 'low': None, 'high': None})
   if not lines:
     return []
@@ -268,7 +274,7 @@ def judges(bench: scoring.Bench) -> list[Any]:
         row.get('ece', {}).get('after'),
         row.get('temperature'),
         error.get('rmse'),
-        bench.unfit.get(name, 'fit' if uniform else 'not tested: no uniform records'),
+        'not fit' if name in bench.unfit else 'fit' if uniform else 'not tested on uniform records',
       ]
     )
   return [

@@ -124,5 +124,5 @@ def headlines(told: Mapping[str, Any]) -> list[str]:
   for row in told['headline']:
     value = told['sets'].get(row['set'], {}).get('values', {}).get(row['metric'])
     if (number := findings.plain(value)) is not None:
-      lines.append(f'{row["set"]}: {row["label"]} {number:.4g}')
+      lines.append(f'{row["label"]} {number:.4g}')
   return lines

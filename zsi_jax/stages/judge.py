@@ -15,21 +15,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import checkpoints, judging
+from zsi_jax.build import judging
 from zsi_jax.build.judging import Asked, Parts
-from zsi_jax.build.keys import ConfigError, differences, meaning, reduced
+from zsi_jax.build.keys import ConfigError, meaning
 from zsi_jax.data.mesh import on_mesh
 from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.record import Source, entries
 from zsi_jax.evaluate import calibrate, histogram
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.evaluate.judge import Judge, fits, may_judge
-from zsi_jax.io import seal
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import stamp
 from zsi_jax.stages import prepare, training
 from zsi_jax.stages import workdir as work
-from zsi_jax.train.loop import CHECKPOINTS, Feed, fit
+from zsi_jax.train.loop import Feed, fit
 from zsi_jax.train.sharding import AXES
 
 __all__ = ['foresee', 'judge', 'may_judge', 'taught', 'trusted']
@@ -57,7 +56,9 @@ def judge(config: ConfigDict, workdir: Path) -> None:
 
 def one(config: ConfigDict, workdir: Path, role: str) -> None:
   folder, plan = workdir / role, planned(config, workdir, role)
-  told = distributed.alone(lambda: finished(config, workdir, role), f'what is there of {role}')
+  told = distributed.alone(
+    lambda: training.finished(config, workdir, role), f'what is there of {role}'
+  )
   if told is not None:
     if config.check:
       distributed.alone(lambda: checked(folder, plan, told), f'{role}: checked')
@@ -65,7 +66,7 @@ def one(config: ConfigDict, workdir: Path, role: str) -> None:
     return
 
   def agree(carried: Any) -> None:
-    same(workdir, role, carried, config)
+    training.same(workdir, role, carried, config)
 
   facts = taught(config, folder, role, plan.asked, plan.pipeline, agree)
 
@@ -98,7 +99,7 @@ def planned(config: ConfigDict, workdir: Path, role: str) -> Plan:
 def foresee(config: ConfigDict, workdir: Path) -> None:
   """What `judge` would refuse; nothing is allocated."""
   for role in judging.roles(config):
-    if there(config, workdir, role) is None:
+    if training.there(config, workdir, role) is None:
       plan = planned(config, workdir, role)
       training.laid(config, 'judge', job(config, role, plan.asked, plan.pipeline))
 
@@ -231,38 +232,6 @@ def badness(row: Mapping[str, Any]) -> float:
   return float(row['ece']['after']) if 'ece' in row else float(row['error']['rmse'])
 
 
-def there(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
-  """judge.json of a judge that is trained to the end of this config, else None."""
-  told, steps = judging.read(workdir / role), config.judge.steps
-  if told is not None:
-    work.agree(workdir, told['config'], config, role)
-    if told['steps'] == steps:
-      return told
-    if told['steps'] > steps:
-      raise ConfigError(
-        f'{workdir}: {role} was trained for {told["steps"]} steps, more than judge.steps = '
-        f'{steps}; say judge.steps={told["steps"]}, or take another --workdir'
-      )
-  if (carried := checkpoints.carried(workdir / role)) is not None:
-    same(workdir, role, carried, config)
-  return None
-
-
-def finished(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None:
-  """`there`, and its last checkpoint is."""
-  told = there(config, workdir, role)
-  if told is not None:
-    path = workdir / role / CHECKPOINTS / str(told['steps'])
-    try:
-      (seal.check if config.check else seal.read)(path)
-    except seal.Broken as why:
-      raise ConfigError(
-        f'{why}, and {workdir / role / judging.TOLD} says that it was finished: bring it back, or '
-        'remove that file to go on from an older step'
-      ) from None
-  return told
-
-
 def checked(folder: Path, plan: Plan, told: Mapping[str, Any]) -> None:
   """Tested again, a finished judge is worth what judge.json says."""
   judging.judge(folder)  # of these weights
@@ -276,15 +245,6 @@ def checked(folder: Path, plan: Plan, told: Mapping[str, Any]) -> None:
           f'{folder}: tested again its {group} {key} of {name} is '
           f'{again["each"][name][group][key]:.6g}, not {row[group][key]:.6g} as {judging.TOLD} says'
         )
-
-
-def same(workdir: Path, role: str, carried: Mapping[str, Any], config: ConfigDict) -> None:
-  """A ConfigError with what differs between the config of a checkpoint and this one."""
-  if changed := differences(reduced(carried['config'], role), meaning(config, role)):
-    raise ConfigError(
-      f'{workdir}: the checkpoints of {role} were made with another config: '
-      f'{"; ".join(changed)}. Take another --workdir, or the config that made them'
-    )
 
 
 def summary(told: Mapping[str, Any]) -> str:

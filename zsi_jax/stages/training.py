@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import checkpoints
+from zsi_jax.build import checkpoints, judging
 from zsi_jax.build.keys import ConfigError, differences, meaning, reduced, seed
 from zsi_jax.build.training import job
 from zsi_jax.data.mesh import on_mesh
@@ -92,12 +92,14 @@ def planned(config: ConfigDict, workdir: Path, role: str, pipeline: Pipeline) ->
 
 
 def place(workdir: Path, role: str) -> Path:
-  return workdir / role / f'{role}.json'
+  return workdir / role / f'{role.partition("/")[0]}.json'  # of 'judge/a' it is judge.json
 
 
 def read(workdir: Path, role: str) -> dict[str, Any] | None:
-  """<role>.json, or None where there is none."""
+  """<role>.json, or None where there is none; that of a judge is sealed."""
   path = place(workdir, role)
+  if path.name == judging.TOLD:
+    return judging.read(path.parent)
   if not path.exists():
     return None
   try:
@@ -114,15 +116,16 @@ def there(config: ConfigDict, workdir: Path, role: str) -> dict[str, Any] | None
   A ConfigError where it was for longer, or what there is was made by another config: that is told
   by keys, and not by the arrays of checkpoints.
   """
-  told, steps = read(workdir, role), config[role].steps
+  told, group = read(workdir, role), role.partition('/')[0]  # of 'judge/a' it is 'judge'
+  steps = config[group].steps
   if told is not None:
     work.agree(workdir, told['config'], config, role)
     if told['steps'] == steps:
       return told
     if told['steps'] > steps:
       raise ConfigError(
-        f'{workdir}: the {role} was trained for {told["steps"]} steps, more than {role}.steps = '
-        f'{steps}; say {role}.steps={told["steps"]}, or take another --workdir'
+        f'{workdir}: {role} was trained for {told["steps"]} steps, more than {group}.steps = '
+        f'{steps}; say {group}.steps={told["steps"]}, or take another --workdir'
       )
   if (carried := checkpoints.carried(workdir / role)) is not None:
     same(workdir, role, carried, config)
@@ -154,7 +157,7 @@ def same(workdir: Path, role: str, carried: Mapping[str, Any], config: ConfigDic
   """A ConfigError with what differs between the config of a checkpoint and this one."""
   if changed := differences(reduced(carried['config'], role), meaning(config, role)):
     raise ConfigError(
-      f'{workdir}: the checkpoints of the {role} were made with another config: '
+      f'{workdir}: the checkpoints of {role} were made with another config: '
       f'{"; ".join(changed)}. Take another --workdir, or the config that made them'
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from zsi_jax.evaluate import aimed
 
@@ -23,7 +24,6 @@ def test_any_rising_function_is_perfectly_ranked():
 
 
 def test_the_correlation_is_scipys():
-  stats = pytest.importorskip('scipy.stats')
   got = np.round(ASKED + RNG.normal(0, 0.3, len(ASKED)), 1)  # with ties
   expected = stats.spearmanr(ASKED, got).statistic
   assert aimed.correlation(ASKED, got) == pytest.approx(expected, abs=1e-12)

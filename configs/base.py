@@ -113,7 +113,7 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.classifiers = ()  # none: this workdir's; workdirs or weights files
 
   c.evaluate = ConfigDict()
-  c.evaluate.judges = placeholder(str)  # None: this workdir's; another workdir
+  c.evaluate.judges = placeholder(str)  # None: this workdir's; a workdir or a weights file
   c.evaluate.bins = 100
   c.evaluate.bootstrap = 1_000  # drawn again for each interval
   c.evaluate.full = pick(
@@ -157,7 +157,7 @@ def trained(preset: str, steps: int) -> ConfigDict:
 
 def judging(preset: str) -> ConfigDict:
   """At :paper as published: SGD of one rate, 100,000 steps, a flip where data.flip allows it."""
-  c = trained(preset, steps=pick(preset, tiny=400, small=8_000, gpu=10_000, paper=100_000))
+  c = trained(preset, steps=pick(preset, tiny=400, small=6_000, gpu=10_000, paper=100_000))
   del c.times
   c.copies = ()  # ('a', 'b'): two, of which each learns from records that the other never saw
   c.truth = ()  # attributes that a third network measures
@@ -230,7 +230,8 @@ def faces(preset: str, *attributes: str, delta: float = 0.1) -> ConfigDict:
   c.classifier.name = '_'.join(attributes)
   c.judge.attributes = c.judge.truth = attributes
   c.judge.copies = ('a', 'b')  # a for dials, b for scores
-  c.judge.shift = pick(preset, tiny=0, small=1, paper=0)  # heads are not centred to the pixel
+  # What a judge cannot see draws its P to the middle; ranks spread it again.
+  c.judge.ranked = pick(preset, tiny=False, small=True, paper=False)
   c.sample.weights = (30.0,) * 2 ** len(attributes)
   return c
 

@@ -60,6 +60,25 @@ def test_copies_are_found_and_fresh_samples_are_none():
   assert found.ratio[40] == pytest.approx(found.distance[40] / found.usual)
 
 
+def test_a_mirrored_copy_is_one_where_it_is_looked_for():
+  train, fresh = pictures(300, 0), pictures(40, 1)
+  samples = np.concatenate([fresh, train[[5, 17], :, ::-1], train[[40]]])
+  arrays = samples, train, flat(samples), flat(train)
+  plain = neighbours.memorised(*arrays)
+  assert plain.share == 1 / 43
+  both = flat(samples[:, :, ::-1]), flat(train[:, :, ::-1])
+  found = neighbours.memorised(*arrays, mirrored=both)
+  assert found.share == 3 / 43 and found.index[-3:].tolist() == [5, 17, 40]
+  assert (found.distance <= plain.distance).all() and found.usual <= plain.usual
+  twin = np.concatenate([train, train[:30, :, ::-1]])  # a tenth of the records is another's mirror
+  half = neighbours.memorised(
+    fresh, twin, flat(fresh), flat(twin), mirrored=(flat(fresh[:, :, ::-1]), flat(twin[:, :, ::-1]))
+  )
+  assert half.chance == pytest.approx(60 / 330) and half.share == 0
+  with pytest.raises(MetricError, match='of the same mirrored'):
+    neighbours.memorised(*arrays, mirrored=(both[0][:3], both[1]))
+
+
 def test_chance_is_what_the_training_set_scores_itself():
   """A tenth of the records has a twin that is almost equal: so would a fresh sample."""
   train = pictures(200, 0)

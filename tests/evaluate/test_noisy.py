@@ -45,7 +45,7 @@ def pictures(n, size=4, seed=0):
 
 def test_gradients_of_classes_have_their_closed_form():
   classifier, x0, keys = linear(3), pictures(5), zsi.keys(0, 5)
-  found = gradients.class_gradients(keys, PROCESS, Constant(), classifier, x0, ROWS)
+  found = gradients.class_gradients(keys, PROCESS, Constant(), [classifier], x0, ROWS)
   w = np.asarray(classifier.variables['w'], float)
   for r, i in enumerate(ROWS):
     level = PROCESS[i]
@@ -61,12 +61,32 @@ def test_gradients_of_classes_have_their_closed_form():
   np.testing.assert_allclose(found.t, np.asarray(PROCESS.levels.t)[ROWS])
 
 
+def test_classifiers_stand_one_after_the_other():
+  """Each as by itself, and cosines between them."""
+  (a, b), x0, keys = (linear(2, seed=1), linear(3, seed=2)), pictures(4), zsi.keys(0, 4)
+  both = gradients.class_gradients(keys, PROCESS, Constant(), [a, b], x0, ROWS)
+  for part, own in ((slice(0, 2), a), (slice(2, 5), b)):
+    alone = gradients.class_gradients(keys, PROCESS, Constant(), [own], x0, ROWS)
+    np.testing.assert_allclose(both.norms[..., part], alone.norms, rtol=1e-5)
+    np.testing.assert_allclose(both.cos[..., part, part], alone.cos, atol=1e-5)
+  level = PROCESS[ROWS[1]]
+  noise = normal(fold(fold(keys, ROWS[1]), 'noise'), jnp.asarray(x0))
+  x = np.asarray(level.noised(jnp.asarray(x0), noise), float).reshape(4, -1)
+  g = []
+  for own in (a, b):
+    w = np.asarray(own.variables['w'], float)
+    p = np.exp(x @ w) / np.exp(x @ w).sum(axis=1, keepdims=True)
+    g.append(w[:, 1] - p @ w.T)
+  cos = (g[0] * g[1]).sum(1) / np.linalg.norm(g[0], axis=1) / np.linalg.norm(g[1], axis=1)
+  np.testing.assert_allclose(both.cos[1, :, 1, 3], cos, atol=1e-4)
+
+
 @pytest.mark.parametrize('at', ['xt', 'mean', 'x0'])
 def test_two_classes_always_oppose_each_other(at):
   classifier = linear(2, scale=0.05).replace(at=at)
   x0, keys = pictures(4), zsi.keys(1, 4)
   denoiser = Mixture()
-  found = gradients.class_gradients(keys, PROCESS, denoiser, classifier, x0, ROWS)
+  found = gradients.class_gradients(keys, PROCESS, denoiser, [classifier], x0, ROWS)
   np.testing.assert_allclose(found.cos[..., 0, 1], -1, atol=1e-3)
   assert found.norms.shape == (4, 4, 2) and (found.norms > 0).all()
 
@@ -74,9 +94,9 @@ def test_two_classes_always_oppose_each_other(at):
 def test_an_example_depends_on_its_own_key_alone_and_rows_share_a_program():
   classifier, x0, keys = linear(2), pictures(6), zsi.keys(2, 6)
   before = gradients._row._cache_size()
-  every = gradients.class_gradients(keys, PROCESS, Constant(), classifier, x0, ROWS)
+  every = gradients.class_gradients(keys, PROCESS, Constant(), [classifier], x0, ROWS)
   assert gradients._row._cache_size() == before + 1
-  some = gradients.class_gradients(keys[3:], PROCESS, Constant(), classifier, x0[3:], ROWS[2:])
+  some = gradients.class_gradients(keys[3:], PROCESS, Constant(), [classifier], x0[3:], ROWS[2:])
   np.testing.assert_allclose(every.norms[2:, 3:], some.norms, rtol=1e-5)
 
 
@@ -96,13 +116,15 @@ def test_calls_for_gradients_that_are_refused():
 
   def refused(words, keys=keys, x0=x0, rows=(0,)):
     with pytest.raises(MetricError, match=words):
-      gradients.class_gradients(keys, PROCESS, Constant(), classifier, x0, rows)
+      gradients.class_gradients(keys, PROCESS, Constant(), [classifier], x0, rows)
 
   refused('3 images and 2 keys', keys=keys[:2])
   refused('0 … 49', rows=(0, 50))
   refused('at least one', rows=())
   refused('uint8', x0=(x0 * 127).astype(np.uint8))
   refused('NaN', x0=x0 * np.nan)
+  with pytest.raises(MetricError, match='no classifier'):
+    gradients.class_gradients(keys, PROCESS, Constant(), [], x0, ROWS)
   refused('empty', x0=x0[:0], keys=keys[:0])
 
 

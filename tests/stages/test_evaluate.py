@@ -8,12 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.circles import Circles
 from zsi_jax.evaluate import calibrate
 from zsi_jax.report.shape import checked
-from zsi_jax.stages import evaluate, findings, scoring, sets, sweep
+from zsi_jax.stages import curves, evaluate, findings, scoring, sets, sweep
 from zsi_jax.stages.config import load
 from zsi_jax.stages.prepare import prepare
 from zsi_jax.stages.report import report
@@ -123,11 +124,14 @@ def test_a_second_call_only_says_so_and_a_changed_image_counts(copy, config, cap
 
 def test_a_damaged_score_is_made_again(copy, config):
   path = copy / 'evaluate/scores/guided.npz'
-  whole = path.read_bytes()
-  path.write_bytes(whole[:-40])
+  whole = dict(np.load(path))
+  path.write_bytes(path.read_bytes()[:-40])
   (copy / 'evaluate/metrics.json').unlink()
   evaluate.evaluate(config, copy)
-  assert path.read_bytes() == whole
+  again = dict(np.load(path))
+  assert again.keys() == whole.keys() and again['key'] == whole['key']
+  for name in whole.keys() - {'stamp'}:
+    np.testing.assert_array_equal(again[name], whole[name])
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,80 @@ def test_asked_for_and_got(copy, config):
   assert row['truth/rank correlation']['value'] > 0.995 and row['truth/rms error']['value'] < 0.02
   assert facts['sets']['aim']['label'] == 'aim, aimed, 60'
   assert {f['kind'] for f in facts['figures']} >= {'curve', 'scatter'}
+
+
+def test_what_starts_from_records_stands_beside_them(copy, config):
+  """A slerp that gives back its ends, and edits of which all but one are their records."""
+  stored = json.loads((copy / 'prepare.json').read_text())
+  index = np.load(copy / stored['roles']['classifier']['file'])['index']
+  between = np.linspace(0.1, 0.9, 5)
+  given = {'source': np.tile(index[[0, -1]], (100, 1)), 'fraction': np.tile(between, 20)}
+  given['fraction'] = ((given['fraction'] - 0.1) / 0.8).astype(np.float32)
+  put(copy / 'samples/slerp', pictures(np.tile(between, 20)), given, task='slerp')
+  records = scoring.Records(config, copy)
+  own = index[np.linspace(0, len(index) - 1, 100).astype(int)]
+  images = records.images(own)
+  images[0] = images[50]
+  put(copy / 'samples/edited', images, {'source': own}, task='edit')
+  evaluate.evaluate(config, copy)
+  facts = checked(told(copy))
+  (way,) = [f for f in facts['figures'] if 'along the way' in f['title']]
+  assert way['series'][0]['x'] == [0, 0.25, 0.5, 0.75, 1]
+  np.testing.assert_allclose(way['series'][0]['y'], between, atol=0.02)
+  row = facts['sets']['edited']['values']
+  gap = (images[0] / 255 - records.images(own[:1])[0] / 255) ** 2
+  assert row['given records/rms distance']['value'] == pytest.approx(np.sqrt(gap.mean()) / 100)
+  assert row['given records/own is the nearest']['value'] == 0.99
+  shown = {f['file']: f for f in facts['figures'] if f['kind'] == 'images'}
+  ways, edits = (Image.open(copy / 'evaluate' / f) for f in ('slerp-ways.png', 'edited-edits.png'))
+  assert shown['slerp-ways.png']['columns'] == 7 and ways.size == (7 * 34 - 2, 13 * 34 - 2)
+  first, last = (np.asarray(ways)[:32, at : at + 32] for at in (0, 6 * 34))
+  assert (first == records.images(index[:1])[0]).all()
+  assert (last == records.images(index[-1:])[0]).all()
+  assert edits.size == (16 * 34 - 2, 4 * 34 - 2)
+  above, below = (np.asarray(edits)[at : at + 32, 34:66] for at in (0, 34))
+  assert (above == below).all() and (below == images[1]).all()
+
+
+def test_copies_are_drawn_over_the_number_of_records():
+  """Of sets that are drawn alike; two sizes are no curve."""
+  copies = [findings.number(share, low=share, high=share) for share in (0.5, 0.1, 0.2)]
+  told = [{'copies of training records': c, 'copies, by chance': 0.0} for c in copies]
+  told = [{k: findings.number(v) if v == 0.0 else v for k, v in row.items()} for row in told]
+  rows = [('λ = 30', n, row) for n, row in zip((10, 60, 30), told, strict=True)]
+  (figure,) = curves.amounts([*rows, ('unguided', 10, told[0]), ('unguided', 60, told[1])])
+  assert 'λ = 30' in figure['title'] and figure['series'][0]['x'] == [10, 30, 60]
+  assert figure['series'][0]['y'] == [0.5, 0.2, 0.1] == figure['series'][0]['low']
+  assert figure['series'][1]['y'] == [0, 0, 0] and figure['series'][1]['low'] is None
+
+
+def test_check_sees_some_images_again(copy, config, caplog):
+  with config.unlocked():
+    config.check = True
+  try:
+    with caplog.at_level('INFO', 'zsi_jax'):
+      evaluate.evaluate(config, copy)
+    assert 'seen again' in caplog.text
+    path = copy / 'evaluate/scores/guided.npz'
+    rows = dict(np.load(path))
+    assert json.loads(str(rows['stamp']))['jax']
+    rows['truth'] = rows['truth'] + 0.1
+    np.savez(path, **rows)
+    with pytest.raises(ConfigError, match='guided.npz: truth is not what is seen'):
+      evaluate.evaluate(config, copy)
+  finally:
+    config.check = False
+
+
+def test_what_a_set_cost(copy, config):
+  """Of one that was killed and gone on with, the last part's speed counts for all."""
+  path = copy / 'samples/guided/sample.json'
+  rate = {'seconds': 3.0, 'images': 50, 'compiling': 1.5}
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'rate': rate}))
+  (copy / 'evaluate/metrics.json').unlink()
+  evaluate.evaluate(config, copy)
+  seconds = told(copy)['cost']['seconds']
+  assert seconds['sample'] == 3.0 * 200 / 50 + 1.5 + 2.0 and seconds['evaluate'] > 0
 
 
 def test_seeds_are_gathered(copy, config):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import checkpoints, data, networks
+from zsi_jax.build import checkpoints, data, networks, training
 from zsi_jax.build.keys import TRUTH, ConfigError, near, plain
 from zsi_jax.data import limits
 from zsi_jax.data.chance import uniforms
@@ -33,7 +33,6 @@ from zsi_jax.io.stamp import stamp
 from zsi_jax.nets.compact import Compact
 from zsi_jax.nets.efficientnet import EfficientNet
 from zsi_jax.train.job import Job
-from zsi_jax.train.optim import optimizer
 
 NETS: Mapping[str, Any] = {'compact': Compact, 'efficientnet': EfficientNet}
 TOLD = 'judge.json'
@@ -219,16 +218,7 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], task: Task, outputs
     raise ConfigError(f'{role}: {outputs} class of {", ".join(task.attributes)}; two are needed')
   try:
     net = network(found)
-    tx, rate = optimizer(
-      own.lr,
-      warmup=own.warmup,
-      decay=own.decay,
-      steps=own.steps,
-      clip=own.clip,
-      weight_decay=own.weight_decay,
-      kind=own.optimizer,
-      momentum=own.momentum,
-    )
+    pace = training.paced(own)
   except ValueError as error:
     raise ConfigError(f'judge: {error}') from None
 
@@ -239,14 +229,6 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], task: Task, outputs
     role=role,
     init=init,
     loss=JudgeLoss(net, task, own.shift),
-    tx=tx,
-    rate=rate,
-    ema=own.ema,
-    accumulate=own.accumulate,
-    steps=own.steps,
-    log_every=own.log_every,
-    save_every=own.save_every,
-    keep=own.keep,
     grid_every=None,
     grid=None,
     batch=data.batch(config, 'judge'),
@@ -259,6 +241,7 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], task: Task, outputs
       'config': plain(config),
       'stamp': stamp(plain(config), seeds=config.seed, device=False),
     },
+    **pace,
   )
 
 

@@ -169,9 +169,9 @@ def row(config: ConfigDict) -> int:
 
 
 def dial_at(said: str, workdir: Path) -> Path | None:
-  """Where a dial lies: as it is said, or in the workdir; None where it is not there."""
+  """Where a dial lies: in the workdir, or as it is said; None where it is not there."""
   path = Path(said).expanduser()
-  return next((p for p in (path, workdir / path) if p.is_file()), None)
+  return next((p for p in (workdir / path, path) if p.is_file()), None)
 
 
 def told(config: ConfigDict, whole: bool) -> dict[str, Any]:

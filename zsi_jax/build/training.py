@@ -44,34 +44,29 @@ def job(config: ConfigDict, role: str, shape: Sequence[int], classes: int) -> Jo
       loss = Conditional(loss) if cond else loss
     else:
       loss = ClassifierLoss(process, net, Times(*own.times))
-    tx, rate = optimizer(
-      own.lr,
-      warmup=own.warmup,
-      decay=own.decay,
-      steps=own.steps,
-      clip=own.clip,
-      weight_decay=own.weight_decay,
-    )
+    pace = paced(own)
   except ValueError as error:
     raise ConfigError(f'{role}: {error}') from None
   return Job(
     role=role,
     init=init,
     loss=loss,
-    tx=tx,
-    rate=rate,
-    ema=own.ema,
-    accumulate=own.accumulate,
-    steps=own.steps,
-    log_every=own.log_every,
-    save_every=own.save_every,
-    keep=own.keep,
     grid_every=own.get('grid_every'),
     grid=None if role != 'denoiser' else grid(found, size),
     batch=data.batch(config, role),
     process=process,
     carried=carried(config, role, found),
+    **pace,
   )
+
+
+def paced(own: ConfigDict) -> dict[str, Any]:
+  """Of a Job what any network's part of a config says: rate, average, checkpoints."""
+  names = 'warmup', 'decay', 'steps', 'clip', 'weight_decay', 'momentum'
+  options = {name: own[name] for name in names if name in own}
+  tx, rate = optimizer(own.lr, kind=own.get('optimizer', 'adam'), **options)
+  kept = {k: own[k] for k in ('ema', 'accumulate', 'steps', 'log_every', 'save_every', 'keep')}
+  return {'tx': tx, 'rate': rate, **kept}
 
 
 @dataclasses.dataclass(frozen=True)

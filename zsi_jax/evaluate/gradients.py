@@ -1,5 +1,7 @@
 """How class gradients lie to each other over t: cosines and norms, on noised images of one's own.
 
+Those of several classifiers stand one after the other, as k = 0, 1 | 2, 3 for two of two classes.
+
 (1) g_k = ∇ log p(k | x_t), in x_t, at the site where the classifier asks (x_t, μ or x̂0)
 (2) cos_kl = <g_k, g_l> / |g_k||g_l|;  with two classes that sum to one it is −1 at any x_t
 (3) |g_k| beside |∇ log p(x_t)| = |ε̂| / σ, the model's own score
@@ -8,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +26,7 @@ from zsi_jax.evaluate.errors import MetricError
 
 
 class Gradients(NamedTuple):
-  """At R rows of the schedule, for B images and K classes."""
+  """At R rows of the schedule, for B images and K classes of all classifiers."""
 
   t: np.ndarray  # [R]
   norms: np.ndarray  # [R, B, K] of (1)
@@ -44,7 +47,7 @@ def class_gradients(
   keys: jax.Array,
   process: Process,
   denoiser: Any,
-  classifier: Classifier,
+  classifiers: Sequence[Classifier],
   images: Any,
   rows: Sequence[int],
 ) -> Gradients:
@@ -52,12 +55,14 @@ def class_gradients(
   x0 = jnp.asarray(given.floats(images, 'images in [-1, 1]', 4, '[B, H, W, C]'))
   if len(keys) != len(x0):
     raise MetricError(f'{len(x0)} images and {len(keys)} keys: one for each')
+  if not classifiers:
+    raise MetricError('gradients of no classifier')
   wrong = [i for i in rows if not 0 <= i < len(process)]
   if wrong or not len(rows):
     raise MetricError(f'rows are of 0 … {len(process) - 1}, at least one; not {list(rows)}')
   found = []
   for i in rows:
-    gram, score = _row(i, keys, x0, process[i], denoiser, classifier)
+    gram, score = _row(i, keys, x0, process[i], denoiser, tuple(classifiers))
     found.append((np.asarray(gram, np.float64), np.asarray(score, np.float64)))
   gram, score = (np.stack(v) for v in zip(*found, strict=True))
   norms = np.sqrt(np.einsum('rbkk->rbk', gram))
@@ -68,20 +73,24 @@ def class_gradients(
 
 @jax.jit
 def _row(
-  i: int, keys: jax.Array, x0: jax.Array, level: Level, denoiser: Any, classifier: Classifier
+  i: int, keys: jax.Array, x0: jax.Array, level: Level, denoiser: Any, own: tuple[Classifier, ...]
 ) -> tuple[jax.Array, jax.Array]:
   """Gram matrices [B, K, K] of (1), and (3)."""
   keys = fold(keys, i)
   x = level.noised(x0, normal(fold(keys, 'noise'), x0))
-  logits = jax.eval_shape(
-    lambda x: classifier.net.apply(classifier.variables, x, jnp.zeros(len(x), x.dtype)), x
-  )
 
-  def towards(one_hot: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def towards(classifier: Classifier, one_hot: jax.Array) -> tuple[jax.Array, jax.Array]:
     pred, score, _ = Field(denoiser, classifier.replace(weights=one_hot))(keys, x, level)
     return score.reshape(len(x), -1), pred.eps
 
-  g, eps = jax.vmap(towards)(jnp.eye(logits.shape[-1], dtype=x.dtype))
+  parts = []
+  for classifier in own:
+    logits = jax.eval_shape(
+      classifier.net.apply, classifier.variables, x, jax.ShapeDtypeStruct((len(x),), x.dtype)
+    )
+    each = jax.vmap(partial(towards, classifier))(jnp.eye(logits.shape[-1], dtype=x.dtype))
+    parts.append(each)
+  g, eps = (jnp.concatenate(v) for v in zip(*parts, strict=True))
   gram = jnp.einsum('kbd,lbd->bkl', g, g, precision='highest')
   return gram, jnp.linalg.norm(eps[0].reshape(len(x), -1), axis=1) / level.sigma
 

@@ -27,7 +27,7 @@ from zsi_jax.evaluate.errors import MetricError
 KINDS = 'binary', 'classes', 'regression'
 BATCH = 256
 GATE = {'l2': 0.03, 'kld': 0.03}
-OFF = 0.1  # rms error, at most, of a judge with ranks: a guess has .29
+OFF = 0.05  # rms error, at most, of a judge with ranks: a guess has .29
 
 
 @dataclasses.dataclass(frozen=True)

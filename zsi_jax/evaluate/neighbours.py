@@ -53,6 +53,7 @@ def memorised(
   features: Any,
   train_features: Any,
   *,
+  mirrored: tuple[Any, Any] | None = None,
   k: int = K,
   how: str = 'cosine',
   near: float = NEAR,
@@ -62,7 +63,8 @@ def memorised(
   """Samples whose pixels lie nearer to a training record's than training records to each other.
 
   The training set is asked in the same way, each record without itself: `chance` is what a fresh
-  sample would score, `share` what these do.
+  sample would score, `share` what these do. With `mirrored`, features of the same samples and
+  records from left to right, a mirrored copy is one, too.
   """
   images = given.images(images, 'images of the samples')
   train = given.images(train, 'images of the training set')
@@ -71,11 +73,18 @@ def memorised(
     if len(pixels) != len(rows):
       raise MetricError(f'{len(pixels)} {what} images and {len(rows)} rows of their features')
   found = nearest(features, train_features, k, how)
-  y = np.asarray(train_features)
+  x, y = np.asarray(features), np.asarray(train_features)
   own = np.random.default_rng(seed).permutation(len(y))[:queries]
-  others = _nearest(y[own], y, k, how, own)
-  index, distance = _pixels(images, train, found.index)
-  _, apart = _pixels(train[own], train, others.index)
+  views, others = [(images, found)], [(train[own], _nearest(y[own], y, k, how, own))]
+  if mirrored is not None:
+    shown = [given.features(v, 'features of mirrored images') for v in mirrored]
+    for v, of in zip(shown, (x, y), strict=True):
+      if v.shape != of.shape:
+        raise MetricError(f'features {of.shape} of images, and {v.shape} of the same mirrored')
+    views.append((images[:, :, ::-1], _nearest(shown[0], y, k, how, None)))
+    others.append((train[own, :, ::-1], _nearest(shown[1][own], y, k, how, own)))
+  index, distance = _closest(views, train)
+  _, apart = _closest(others, train)
   usual = float(np.median(apart))
   if usual == 0:
     raise MetricError(
@@ -125,6 +134,15 @@ def _directions(x: np.ndarray) -> np.ndarray:
   if len(bad := np.flatnonzero(length == 0)):
     raise MetricError(f"features: row {bad[0]} is zero and has no direction; take how='l2'")
   return x / length
+
+
+def _closest(
+  views: list[tuple[np.ndarray, Nearest]], train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Of each image the nearest record and its distance, whichever way it is looked at."""
+  index, distance = zip(*(_pixels(view, train, found.index) for view, found in views), strict=True)
+  which = np.argmin(distance, axis=0)[None]
+  return tuple(np.take_along_axis(np.stack(v), which, 0)[0] for v in (index, distance))
 
 
 def _pixels(

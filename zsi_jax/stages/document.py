@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, flat, plain
-from zsi_jax.evaluate import aimed
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import findings, looking, pictures, resembling, scoring, sets
-from zsi_jax.stages import workdir as work
+from zsi_jax.stages import curves, examined, findings, looking, scoring, sets
 from zsi_jax.stages.config import load
+from zsi_jax.stages.examined import TRAINED
 from zsi_jax.stages.sets import Images
 
-TRAINED = 'training records'  # as a set beside the others
 ROUGH = 0.05  # rms error of a network whose word is not the truth
 BETWEEN = (
   'objects/one, between',
@@ -35,8 +32,7 @@ def document(
   records: scoring.Records,
 ) -> dict[str, Any]:
   """metrics.json."""
-  own, folder = config.evaluate, workdir / 'evaluate'
-  told, scored, labels = dict[str, Any](), dict[str, Any](), dict[str, str]()
+  own = config.evaluate
   warnings = [f'judge {name} is not fit to judge: {why}' for name, why in bench.unfit.items()]
   if not bench.judges and bench.meter is None:
     warnings.append('nothing says what is in the images: no judge is trained, and no meter fits')
@@ -45,36 +41,20 @@ def document(
     warnings.append(
       f'what is called truth is measured by a network with an rms error of {error:.2g}'
     )
-  figures, images = list[Any](), list[Any]()
-  near = resembling.Resemblance(config, folder, bench, records)
-  training = Training(config, workdir, bench)
-  for one in found:
-    pixels, extra = one.read()
-    seen = scoring.scores(folder / 'scores', one.name, one.digest, bench, pixels)
-    scored[one.name] = seen
-    labels[one.name] = one.name if one.name == one.label else f'{one.name}, {one.label}'
-    values, said = findings.values(seen, extra, bench.attributes, own.bins, own.bootstrap)
-    warnings += [f'{one.name}: {line}' for line in said]
-    images += pictures.ordered(folder, one, labels[one.name], pixels, seen)
-    dial(folder, one, seen, extra, bench)
-    figures += findings.asked(one.name, one.label, seen, extra, bench.attributes)
-    figures += findings.pairs(one.name, seen, bench.attributes)
-    copied, shown = near.copies(one, pixels, seen, *training.of(one))
-    told[one.name] = values | near.of(one, pixels, seen) | copied
-    images += shown
-  train, reference = training.base
+  looked = examined.examine(config, workdir, found, bench, records)
+  told, scored, labels = looked.values, looked.scored, looked.labels
+  train, reference = looked.training.base
   line, _ = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
-  warnings += near.warnings
-  swept = [(one.name, one.weights, told[one.name]) for one in found]
   members = sets.repeated(found)
   groups = findings.grouped(told, members)
   first = {TRAINED: reference, **scored}
   names = {TRAINED: TRAINED, **labels}
   figures = [
-    *findings.histograms(first, names, bench.attributes, own.bins),
-    *findings.swept(swept),
-    *findings.bars(groups, *BETWEEN),
-    *figures,
+    *curves.histograms(first, names, bench.attributes, own.bins),
+    *curves.swept([(one.weights, told[one.name]) for one in found]),
+    *curves.amounts([(one.label, looked.amounts[one.name], told[one.name]) for one in found]),
+    *curves.bars(groups, *BETWEEN),
+    *looked.figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
   rows[TRAINED] = {
@@ -98,36 +78,14 @@ def document(
     'why': why(others),
     'stamp': stamp(plain(config), seeds=config.seed),
     'cost': cost(workdir, found),
-    'protocol': protocol(config, found, bench, records) | near.protocol,
+    'protocol': protocol(config, found, bench, records) | looked.protocol,
     'sets': rows,
     'paper': paper,
     'headline': headline(config, bench),
     'tables': judges(bench),
-    'figures': [*figures, *images],
-    'warnings': warnings,
+    'figures': [*figures, *looked.images],
+    'warnings': warnings + looked.warnings,
   }
-
-
-class Training:
-  """What each set's denoiser was trained on, and what is seen in it; each split once."""
-
-  def __init__(self, config: ConfigDict, workdir: Path, bench: scoring.Bench) -> None:
-    self.config, self.workdir, self.bench = config, workdir, bench
-    self.known = dict[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]()
-    self.base = self.at(workdir, TRAINED)
-
-  def of(self, one: Images) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-    home = one.folder.parents[1]
-    return self.at(home, TRAINED if home == self.workdir else f'{TRAINED} of {home.name}')
-
-  def at(self, home: Path, name: str) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-    """(images, scores)."""
-    records = scoring.Records(self.config, home)
-    index = records.trained()
-    if (what := records.what(index)) not in self.known:
-      pixels, folder = records.images(index), self.workdir / 'evaluate' / 'scores'
-      self.known[what] = pixels, scoring.scores(folder, name, what, self.bench, pixels)
-    return self.known[what]
 
 
 def headline(config: ConfigDict, bench: scoring.Bench) -> list[dict[str, str]]:
@@ -178,28 +136,11 @@ def classifiers(workdir: Path, found: list[Images]) -> dict[str, Path]:
   """Where those lie that were trained for each set; the first of each kind before the others."""
   places = dict[Path, str]()
   for one in found:
-    place = one.folder.parents[1] / 'classifier'
+    place = one.home / 'classifier'
     if one.weights is not None and place.is_dir():
       places.setdefault(place, one.name)
   order = sorted(places.items(), key=lambda row: not row[1].endswith('_0'))
   return {name: place for place, name in order}
-
-
-def dial(
-  folder: Path,
-  one: Images,
-  rows: Mapping[str, Any],
-  given: Mapping[str, Any],
-  bench: scoring.Bench,
-) -> None:
-  """Of an aimed set what judge A, if it is fit, saw for what was asked: for sample.dial."""
-  if 'aim' not in given or 'asked' in given or 'judge_a' not in rows or 'a' in bench.unfit:
-    return
-  if rows['judge_a'].shape[1] == 1:
-    found = aimed.dial(given['aim'], rows['judge_a'][:, 0])
-    told = {'asked': found.asked.tolist(), 'got': found.got.tolist(), 'set': one.digest}
-    told |= {'stamp': stamp(told)}
-    work.write(folder / f'dial-{one.name}.json', (json.dumps(told, indent=1) + '\n').encode())
 
 
 def described(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -263,12 +204,15 @@ def judges(bench: scoring.Bench) -> list[Any]:
   lines = []
   for name, row in bench.told.items():
     uniform, error = row.get('uniform') or {}, row.get('error') or {}
+    plain_p = row.get('without ranks', {}).get('uniform') or {}
     lines.append(
       [
         name,
         row.get('kind'),
         uniform.get('l2'),
         uniform.get('kld'),
+        plain_p.get('l2'),
+        plain_p.get('kld'),
         uniform.get('n'),
         row.get('ece', {}).get('before'),
         row.get('ece', {}).get('after'),
@@ -287,6 +231,8 @@ def judges(bench: scoring.Bench) -> list[Any]:
           'kind',
           'L2',
           'KLD',
+          'L2 without ranks',
+          'KLD without ranks',
           'records',
           'ECE before',
           'ECE',
@@ -303,7 +249,7 @@ def judges(bench: scoring.Bench) -> list[Any]:
 def cost(workdir: Path, found: list[Images]) -> dict[str, Any]:
   """Seconds of each stage, by what it left."""
   seconds = dict[str, float]()
-  folders = list(dict.fromkeys(one.folder.parents[1] for one in found))
+  folders = list(dict.fromkeys(one.home for one in found))
   own = [path.parent.relative_to(workdir) for path in workdir.glob('judge/*/judge.json')]
   roles = {'denoiser': [Path('denoiser')], 'classifier': [Path('classifier')], 'judge': own}
   for role, names in roles.items():
@@ -311,8 +257,7 @@ def cost(workdir: Path, found: list[Images]) -> dict[str, Any]:
     unique = {json.dumps(row['stamp'], sort_keys=True): row['seconds'] for row in told}
     if unique:
       seconds[role] = sum(unique.values())
-  drawn = [one.told.get('rate', {}).get('seconds', 0.0) for one in found]
-  seconds['sample'] = float(np.sum(drawn))
+  seconds['sample'] = float(sum(one.seconds for one in found))
   makers = [m['device'] for one in found for m in one.told.get('drawn_by', [])]
   return {'seconds': seconds, 'device': ', '.join(dict.fromkeys(map(str, makers)))}
 

@@ -8,6 +8,7 @@ workdir/evaluate/metrics.json   written last: all numbers, tables and figures of
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ def checked(config: ConfigDict) -> None:
   for path in [own.lpips] * (own.lpips is not None):
     if missing := [p for p in path.split(':') if not Path(p).expanduser().is_file()]:
       raise ConfigError(f'evaluate.lpips: there is no file {missing[0]}')
-  if own.judges is not None and not list(Path(own.judges).expanduser().glob('judge/*/judge.json')):
-    raise ConfigError(f'evaluate.judges: no judge is finished in {own.judges}')
+  if own.judges is not None:
+    home = Path(own.judges).expanduser()
+    if not home.is_file() and not list(home.glob('judge/*/judge.json')):
+      raise ConfigError(f'evaluate.judges: no judge is finished in {own.judges}')
 
 
 def evaluated(config: ConfigDict, workdir: Path) -> None:
@@ -55,13 +58,19 @@ def evaluated(config: ConfigDict, workdir: Path) -> None:
   depends = depending(config, workdir, found, bench, records)
   told = read(folder)
   if told is not None and told.get('depends') == depends and whole(folder, told):
-    logger.info('evaluate: %s is done (%d sets)', folder, len(found))
+    if config.check:
+      for one in found:
+        scoring.seen_again(folder / 'scores', one.name, one.digest, bench, one.read()[0])
+    how = '; 8 images of each seen again' if config.check else ''
+    logger.info('evaluate: %s is done (%d sets%s)', folder, len(found), how)
     return
   (folder / 'scores').mkdir(parents=True, exist_ok=True)
+  start = time.monotonic()
   try:
     told = document.document(config, workdir, found, bench, records)
   except MetricError as error:
     raise ConfigError(f'evaluate: {error}') from None
+  told['cost']['seconds']['evaluate'] = round(time.monotonic() - start, 3)
   told['warnings'] += [f'{name} is not drawn yet' for name in missing]
   told['depends'] = depends
   told['files'] = [path.name for path in sorted(folder.glob('dial-*.json'))]
@@ -110,7 +119,7 @@ def depending(
   drawn = {one.name: [one.digest, one.label, one.zero_shot, one.again] for one in found}
   whole = {
     'sets': drawn,
-    'sweep': sweep.read(workdir),
+    'sweep': {key: v for key, v in (sweep.read(workdir) or {}).items() if key != 'stamp'},
     'bench': [bench.digest, dict(bench.unfit)],
     'records': [records.data(), records.split()],
     'config': {k: v for k, v in told.items() if k not in ('check', 'mesh', 'log')},

@@ -263,7 +263,13 @@ def summary(told: Mapping[str, Any]) -> str:
 
 
 def trusted(config: ConfigDict, home: Path) -> tuple[dict[str, Judge], dict[str, dict[str, Any]]]:
-  """The judges of a workdir, and judge.json of each; those of this config where it is its own."""
+  """The judges of a workdir, and judge.json of each; those of this config where it is its own.
+
+  Of a file with the weights of an EfficientNetV2-S that one, as b.
+  """
+  if home.is_file():
+    size = config.data.options.get('size') or 64
+    return {'b': judging.published(home, config.judge.attributes, size)}, {'b': {'kind': 'classes'}}
   own = judging.roles(config)
   there = sorted(p.parent.name for p in home.glob(f'judge/*/{judging.TOLD}'))
   if missing := [role for role in own if role.removeprefix('judge/') not in there]:

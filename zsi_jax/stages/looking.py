@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from zsi_jax.stages import findings, scoring
 
 ROWS = 20  # of the chain, at which gradients are looked at
 MOST = 8  # classes whose gradients are shown
-MAPS = 4  # classifiers that are mapped
+MAPS = 4  # classifiers that are looked at
 DRAWS = 4  # noises of each place
 
 
@@ -35,47 +36,60 @@ def figures(
     logger.warning('evaluate: no gradients are shown: %s', error)
     return made
   if own.gradients and sampling.guided(config) and model.denoiser is not None:
-    made += gradient(config, model, records)
+    others = (models.load(path).classifier for path in mapped.values())
+    every = {name: each for found in (*others, model.classifier) for name, each in found.items()}
+    made += gradient(config, model, model.classifier | every, records)
   if config.data.source == 'circles' and sampling.guided(config):
     for name, path in list(mapped.items())[:MAPS]:
       made += placed(config, name, next(iter(models.load(path).classifier.values())), model)
   return made
 
 
-def gradient(config: ConfigDict, model: Any, records: scoring.Records) -> list[Any]:
-  """Norms and cosines of the class gradients of each classifier, on noised training records."""
-  every = records.trained()
-  index = every[np.linspace(0, len(every) - 1, config.evaluate.gradients).astype(int)]
+def gradient(
+  config: ConfigDict, model: Any, every: Mapping[str, Any], records: scoring.Records
+) -> list[Any]:
+  """Norms and cosines of the class gradients of classifiers, on noised training records."""
+  few = {name: each for name, each in every.items() if each.net.classes <= MOST}
+  for name in every.keys() - few.keys():
+    logger.info('evaluate: %s has too many classes to show their gradients', name)
+  own = dict(list(few.items())[:MAPS])
+  if not own:
+    return []
+  trained_on = records.trained()
+  index = trained_on[np.linspace(0, len(trained_on) - 1, config.evaluate.gradients).astype(int)]
   images = records.images(index).astype(np.float32) / np.float32(127.5) - 1
   rows = np.unique(np.linspace(0, len(model.process) - 1, ROWS).astype(int)).tolist()
   keys = models.keys(config.seed, len(images))
-  made = list[Any]()
-  for name, classifier in model.classifier.items():
-    if classifier.net.classes > MOST:
-      logger.info('evaluate: %s has too many classes to show their gradients', name)
-      continue
-    try:
-      found = gradients.class_gradients(
-        keys, model.process, model.denoiser, classifier, images, rows
-      )
-    except MetricError as error:
-      logger.warning('evaluate: no gradients of %s are shown: %s', name, error)
-      continue
+  try:
+    found = gradients.class_gradients(
+      keys, model.process, model.denoiser, list(own.values()), images, rows
+    )
+  except MetricError as error:
+    logger.warning('evaluate: no gradients of %s are shown: %s', ', '.join(own), error)
+    return []
+  score = line('|∇ log p(x_t)|, the model', gradients.curve(found.score, found.t))
+  made, at, last = list[Any](), 0, dict[str, int]()
+  for name, classifier in own.items():
+    k = range(at, at + classifier.net.classes)
     lines = [
-      line(f'|∇ log p({k} | x_t)|', gradients.curve(found.norms[..., k], found.t))
-      for k in range(found.norms.shape[-1])
+      line(f'|∇ log p({i - at} | x_t)|', gradients.curve(found.norms[..., i], found.t)) for i in k
     ]
-    lines.append(line('|∇ log p(x_t)|, the model', gradients.curve(found.score, found.t)))
-    made.append(curves(f'Gradients of {name} over t', 'norm', lines))
-    classes = found.norms.shape[-1]
-    if classes > 2:
-      lines = [
-        line(f'{j}, {k}', gradients.curve(found.cos[..., j, k], found.t))
-        for j in range(classes)
-        for k in range(j + 1, classes)
-      ]
-      made.append(curves(f'Cosines of the class gradients of {name}', 'cosine', lines))
+    made.append(curves(f'Gradients of {name} over t', 'norm', [*lines, score]))
+    if len(k) > 2:
+      pairs = {f'{i - at}, {j - at}': (i, j) for i, j in itertools.combinations(k, 2)}
+      made.append(cosines(f'Cosines of the class gradients of {name}', pairs, found))
+    at, last[name] = k.stop, k.stop - 1
+  if len(last) > 1:
+    pairs = {f'{a}, {b}': (last[a], last[b]) for a, b in itertools.combinations(last, 2)}
+    made.append(cosines('Cosines between classifiers, of the last class of each', pairs, found))
   return made
+
+
+def cosines(title: str, pairs: Mapping[str, tuple[int, int]], found: Any) -> dict[str, Any]:
+  lines = [
+    line(label, gradients.curve(found.cos[..., i, j], found.t)) for label, (i, j) in pairs.items()
+  ]
+  return curves(title, 'cosine', lines)
 
 
 def line(label: str, of: gradients.Curve) -> dict[str, Any]:

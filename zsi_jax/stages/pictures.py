@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ COLUMNS = 16
 SHOWN = 64
 MILD = 32  # images nearest 1/2
 Rows = Mapping[str, np.ndarray]
+Records = Callable[[np.ndarray], np.ndarray]  # numbers -> uint8 [N, H, W, C]
 
 
 def ordered(folder: Path, one: Images, label: str, pixels: np.ndarray, rows: Rows) -> list[Any]:
@@ -42,6 +43,41 @@ def ordered(folder: Path, one: Images, label: str, pixels: np.ndarray, rows: Row
       f'{len(middle)} images with {by} in {span}.',
     ),
   ]  # fmt: skip
+
+
+def ways(
+  folder: Path, one: Images, label: str, pixels: np.ndarray, given: Rows, records: Records
+) -> dict[str, Any]:
+  """A row for each of the first pairs: a record, what lies between, the other record."""
+  own = given['fraction']
+  points = int(np.flatnonzero(own == 1)[0]) + 1 if (own == 1).any() else len(own)
+  shown = min(len(own) // points, SHOWN // points + 1)
+  rows = [pixels[:0]]
+  for at in range(0, shown * points, points):
+    first, last = records(given['source'][at])
+    rows.append(np.concatenate([first[None], pixels[at : at + points], last[None]]))
+  return saved(
+    folder, f'{one.name}-ways.png', np.concatenate(rows), f'{label}: {shown} of its pairs',
+    f'At the ends of a row the records, between them {points} points of the way: the first and the '
+    'last are the records as the chain gives them back.',
+    columns=points + 2,
+  )  # fmt: skip
+
+
+def edits(
+  folder: Path, one: Images, label: str, pixels: np.ndarray, origins: np.ndarray
+) -> dict[str, Any]:
+  """The first images, each below the record that it was made from."""
+  shown = min(len(pixels), SHOWN // 2)
+  shown -= shown % COLUMNS if shown > COLUMNS else 0  # whole rows
+  rows = [pixels[:0]]
+  for at in range(0, shown, COLUMNS):
+    part = slice(at, min(at + COLUMNS, shown))
+    rows += [origins[part], pixels[part]]
+  return saved(
+    folder, f'{one.name}-edits.png', np.concatenate(rows), f'{label}: before and after',
+    'Above the given records, below what they became.', columns=min(COLUMNS, shown),
+  )  # fmt: skip
 
 
 def saved(

@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 
 from zsi_jax.build import features
 from zsi_jax.evaluate import diversity, neighbours, quality
+from zsi_jax.evaluate.distances import squared
 from zsi_jax.evaluate.errors import MetricError
+from zsi_jax.evaluate.shares import wilson
 from zsi_jax.stages import findings, pictures, scoring
 from zsi_jax.stages.sets import Images
 
@@ -105,13 +107,29 @@ class Resemblance:
     if k < 1 or 'features' not in seen:
       return {}, []
     with self.noted(f'{one.name}: copies'):
-      alike = neighbours.memorised(pixels, train, seen['features'], known['features'], k=k)
+      mirrored = (seen['mirrored'], known['mirrored']) if 'mirrored' in seen else None
+      alike = neighbours.memorised(
+        pixels, train, seen['features'], known['features'], mirrored=mirrored, k=k
+      )
       told = {
         'copies of training records': findings.number(alike.share),
         'copies, by chance': findings.number(alike.chance),
       }
       return told, [suspects(self.folder, one, pixels, train, alike)]
     return {}, []
+
+
+def kept(drawn: np.ndarray, origins: np.ndarray) -> dict[str, Any]:
+  """How much of the records that images were made from is still in them."""
+  gap = (drawn.astype(np.float32) - origins) / 255
+  apart = np.sqrt((gap**2).mean(axis=(1, 2, 3)))
+  x, y = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (drawn, origins))
+  first = np.concatenate([block.min(axis=1) for _, block in squared(x, y)])
+  own = int((apart**2 * x.shape[1] <= first * (1 + 1e-3) + 1e-6).sum())
+  return {
+    'given records/rms distance': findings.number(float(apart.mean())),
+    'given records/own is the nearest': findings.shared(wilson(own, len(drawn))),
+  }
 
 
 def suspects(

@@ -5,12 +5,15 @@ truth             float64 [N, A]: by the meter of the data set, else by the regr
                   where an image has no such value
 meter/<name>      float64 [N]: what else the meter sees
 features          float32 [N, D]: of judge b, before its head
+mirrored          the same, of the images from left to right, where training saw them so
+stamp, key        who wrote it; the digest of the images and of who looked
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from zsi_jax.data import npz
 from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import entries, table
 from zsi_jax.io.log import logger
-from zsi_jax.io.stamp import digest
+from zsi_jax.io.stamp import digest, stamp
 from zsi_jax.stages import judge as judging
 from zsi_jax.stages import prepare
 from zsi_jax.stages import workdir as work
@@ -32,6 +35,7 @@ from zsi_jax.stages import workdir as work
 Rows = dict[str, np.ndarray]
 AGAIN = 'Remove it, and it is made again'
 CHUNK = 4096  # records in memory
+AGAIN_OF, NEAR = 8, 1e-3  # `--check`: so many images, and how near their scores have to be
 FORMAT = 1  # of what is kept: another, and all is seen again
 LATENT = {'circles': 'z', 'sizes': 'size'}  # the attribute that the meter of a source measures
 
@@ -46,12 +50,13 @@ class Bench:
   meter: meters.Meter | None
   attributes: tuple[str, ...]  # what columns of scores are about
   ranges: tuple[tuple[float, float] | None, ...] = ()  # of those that a network measures
+  flip: bool = False  # training saw images from left to right, too
 
   @property
   def digest(self) -> dict[str, Any]:
     """What scores depend on, beside the images."""
     own = {name: judge.digest for name, judge in self.judges.items()}
-    return own | {'meter': self.meter and self.meter.name, 'format': FORMAT}
+    return own | {'meter': self.meter and self.meter.name, 'flip': self.flip, 'format': FORMAT}
 
   @property
   def truth(self) -> str | None:
@@ -67,6 +72,8 @@ class Bench:
       rows[row] = self.columns(judge, judge.scores(images))
     if 'b' in self.judges:
       rows['features'] = self.judges['b'].features(images)
+      if self.flip:
+        rows['mirrored'] = self.judges['b'].features(images[:, :, ::-1])
     if self.meter is not None:
       seen = self.meter.read(images)
       if 'z' in seen:
@@ -97,7 +104,7 @@ def bench(config: ConfigDict, workdir: Path, fields: Mapping[str, Any]) -> Bench
   if any(judge.kind == 'classes' for judge in judges.values()) and len(attributes) > 1:
     attributes = ()  # columns are classes
   ranges = tuple(span(fields.get(name)) for name in config.judge.attributes)
-  return Bench(judges, told, unfit, meter, attributes, ranges)
+  return Bench(judges, told, unfit, meter, attributes, ranges, bool(config.data.flip))
 
 
 def span(field: Any) -> tuple[float, float] | None:
@@ -113,7 +120,7 @@ def scores(folder: Path, name: str, what: str, of: Bench, pixels: np.ndarray) ->
   if path.is_file():
     try:
       rows = dict(npz.read(path, AGAIN))
-      if str(rows.pop('key')) == key:
+      if str(rows.pop('key')) == key and rows.pop('stamp') is not None:
         return rows
     except (DataError, KeyError):
       pass
@@ -122,9 +129,20 @@ def scores(folder: Path, name: str, what: str, of: Bench, pixels: np.ndarray) ->
   logger.info('evaluate: scores of %d images of %s', len(pixels), name)
   rows = of.read(pixels)
   stream = io.BytesIO()
-  npz.write(stream, {**rows, 'key': np.array(key)})
+  told = json.dumps(stamp(of.digest))
+  npz.write(stream, {**rows, 'key': np.array(key), 'stamp': np.array(told)})
   work.write(path, stream.getvalue())
   return rows
+
+
+def seen_again(folder: Path, name: str, what: str, of: Bench, pixels: np.ndarray) -> None:
+  """A ConfigError unless some images still have the scores that are kept."""
+  kept = scores(folder, name, what, of, pixels)
+  some = np.unique(np.linspace(0, len(pixels) - 1, AGAIN_OF).astype(int))
+  for row, now in of.read(pixels[some]).items():
+    there = kept.get(row, np.zeros(0))[some] if len(kept.get(row, ())) == len(pixels) else None
+    if there is None or not np.allclose(there, now, rtol=NEAR, atol=NEAR, equal_nan=True):
+      raise ConfigError(f'{folder / name}.npz: {row} is not what is seen in the images. {AGAIN}')
 
 
 class Records:

@@ -45,6 +45,18 @@ class Images:
     return digest({name: seal['sha256'] for name, seal in self.told['files'].items()})
 
   @property
+  def home(self) -> Path:
+    """The workdir that it was drawn in."""
+    return self.folder.parents[1]
+
+  @property
+  def seconds(self) -> float:
+    """Compiling and drawing it; of a set that was drawn in parts, by the speed of the last."""
+    rate = self.told.get('rate') or {'seconds': 0.0}
+    whole: float = rate['seconds'] * self.n / rate.get('images', self.n) + rate.get('compiling', 0)
+    return whole
+
+  @property
   def weights(self) -> Any:
     return self.told['sample'].get('weights')
 

@@ -4,7 +4,7 @@
 alone draws into workdir/samples/<name>. One that changes what a network is trained with has a
 workdir of its own, workdir/variants/<name>, and takes from the base's the networks they share.
 
-workdir/sweep.json   base: its set; variants: {name: workdir (relative), sample, overrides}
+workdir/sweep.json   base: its set; variants: {name: workdir (relative), sample, overrides}; stamp
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from zsi_jax.build import sampling
 from zsi_jax.build.complete import KINDS
 from zsi_jax.build.keys import ConfigError, flat, meaning, near, override, reduced
+from zsi_jax.io.stamp import stamp
 from zsi_jax.stages import STAGES
 from zsi_jax.stages import config as configs
 from zsi_jax.stages import workdir as work
@@ -234,8 +235,11 @@ def write(workdir: Path, found: Sequence[Variant]) -> None:
     for one in others
     if not one.waits
   }
-  told = {'base': base.config.sample.name, 'variants': rows}
-  work.write(workdir / TOLD, (json.dumps(told, indent=1) + '\n').encode())
+  told = json.loads(json.dumps({'base': base.config.sample.name, 'variants': rows}))
+  there = read(workdir)
+  if there is None or told != {key: there.get(key) for key in told}:
+    told['stamp'] = stamp(told, device=False)
+    work.write(workdir / TOLD, (json.dumps(told, indent=1) + '\n').encode())
 
 
 def prepared(workdir: Path, config: ConfigDict) -> bool:

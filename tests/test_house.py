@@ -46,6 +46,7 @@ LOOPS = {
   'core/compose.py': 'n repeats of one row: time travel and the Langevin corrector',
   'core/losses.py': 'writes a batch into the loss history of importance sampling',
   'core/merge.py': 'projected gradient of a merge, within one row',
+  'guide/rules.py': 'steps down an energy on x0_hat, within one row',
   'nets/spectral.py': 'power iteration of spectral norm',
   'train/step.py': 'gradient accumulation: the parts of one batch',
 }

@@ -135,7 +135,7 @@ CASES = {
     lambda: Lookahead(TimeTravel(DPMSolverPP()), then=None),
     'has a memory',
   ),
-  'mode': (lambda: Lookahead(DDIM(), GUIDE, 'second'), 'mode is one of'),
+  'mode': (lambda: Lookahead(DDIM(), GUIDE, mode='second'), 'mode is one of'),
   'pairs of one': (lambda: Pairs(DDIM(), (GUIDE,)), 'two terms'),
   'pairing': (lambda: Pairs(DDIM(), (1, 2), 'chain'), 'pairing is'),
   'travel none': (lambda: TimeTravel(DDIM(), 0), 'n >= 1'),

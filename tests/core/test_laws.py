@@ -163,17 +163,17 @@ def test_a_lookahead_is_the_derivative_of_the_composed_move():
   land = Lookahead(solver, LogProb(logp))(KEYS[:4], field, x, (), move)
   expected = go(x) + jax.grad(lambda x: jnp.sum(logp(go(x), None, None)))(x)
   close(land.x, expected)
-  frozen = Lookahead(solver, LogProb(logp), 'first_order')(KEYS[:4], field, x, (), move)
+  frozen = Lookahead(solver, LogProb(logp), mode='first_order')(KEYS[:4], field, x, (), move)
   assert np.abs(frozen.x - land.x).max() > 1e-3
 
 
-@pytest.mark.parametrize('pairing', ['star', 'pairs'])
+@pytest.mark.parametrize('pairing', ['star', 'ordered'])
 def test_pairs_of_means_without_lookahead_are_the_sum(pairing):
   def linear(k):
     return LogProb(lambda x, level, given: jnp.sum(k * x, -1), name=f'l{k}')
 
   terms = [linear(k) for k in (0.01, 0.02, -0.005)]
-  pairs = Pairs(Ancestral(inject='sample'), tuple(terms), pairing, Mean(), 'first_order')
+  pairs = Pairs(Ancestral(inject='sample'), tuple(terms), pairing, Mean(), mode='first_order')
   total = terms[0] + terms[1] + terms[2]
   close(draw(A, pairs), draw(A + total, Ancestral(inject='sample')), 5e-5)
 

@@ -104,7 +104,7 @@ ROWS = {
   'Z-Magic, n conditions': lambda: dict(
     solver=Pairs(solver, abc, pairing='star', merge=CAGrad(0.5))
   ),
-  'three ordered pairs': lambda: dict(solver=Pairs(solver, abc, pairing='pairs')),
+  'three ordered pairs': lambda: dict(solver=Pairs(solver, abc, pairing='ordered')),
   'in a range': lambda: dict(guidance=During(t=(200, 1000), then=a)),
   'a sum in a range': lambda: dict(guidance=During((200, 1000), a + b)),
   'time travel in a range': lambda: dict(

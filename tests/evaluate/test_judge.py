@@ -159,6 +159,15 @@ def test_the_gate():
   assert 'L2 nan' in may_judge({'each': {'a': row(float('nan'), 0.01)}})
 
 
+def test_ranks_alone_make_no_judge():
+  """They are uniform whatever a judge sees: it must be near the truth, too."""
+  uniform = {'l2': 0.01, 'kld': 0.003, 'n': 5000, 'floor_l2': 0.01, 'floor_kld': 0.0025}
+  by = {'uniform': uniform, 'ranks': True}
+  assert may_judge({'each': {'a': by | {'error': {'rmse': 0.05}}}}) is None
+  assert 'rms error is 0.051' in may_judge({'each': {'a': by | {'error': {'rmse': 0.051}}}})
+  assert 'rms error' in may_judge({'each': {'a': by | {'error': {'rmse': float('nan')}}}})
+
+
 def test_a_kind_that_is_none():
   with pytest.raises(ValueError, match='binary, classes, regression'):
     Task('quadratic', ('a',))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from zsi_jax.core.compose import During, Langevin, Lookahead, Pairs, TimeTravel
+from zsi_jax.core.ahead import Lookahead
+from zsi_jax.core.compose import During, Langevin, TimeTravel
 from zsi_jax.core.guidance import Clip, Combine, Field, Guidance, Nothing, Rms, Scale, Score, Step
 from zsi_jax.core.losses import ClassifierLoss, DenoiserLoss, Importance, RegressorLoss, Times
-from zsi_jax.core.merge import CAGrad, Mean, PCGrad, Sum
+from zsi_jax.core.merge import MGDA, CAGrad, Mean, PCGrad, Sum
+from zsi_jax.core.pairs import Pairs
 from zsi_jax.core.predict import Aim, Blend, Denoiser, From, Mix, Prediction, cfg
 from zsi_jax.core.process import (
   Level,
@@ -59,6 +61,7 @@ __all__ = (
   'Level',
   'LogProb',
   'Lookahead',
+  'MGDA',
   'Mean',
   'Mix',
   'Move',

@@ -1,13 +1,11 @@
-"""Solvers around solvers: corrected, repeated, looked ahead, paired, switched.
+"""Solvers around solvers: corrected, repeated, switched; those that look ahead are in `ahead`.
 
 (1) x <- x + e s + sqrt(2 e) z, e = 2 (1 - beta) (snr min(1 / |s|, sigma))^2       Langevin
 (2) x_t <- sqrt(1 - beta) x_s + sqrt(beta) z                                       TimeTravel
-(3) x_s = land_a + gain * (d land_a / d x_t)^T s_b(land_a)                         Lookahead, Pairs
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -15,20 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.core.guidance import (
-  Combine,
-  Field,
-  Guidance,
-  Notes,
-  Nothing,
-  Score,
-  Step,
-  check_merge,
-  gather,
-  merged,
-  summands,
-)
-from zsi_jax.core.merge import CAGrad
+from zsi_jax.core.guidance import Field, Guidance, Notes, Nothing, Score, Step
 from zsi_jax.core.predict import Prediction, whole_batch
 from zsi_jax.core.process import Level, Move
 from zsi_jax.core.solvers import Landing, Solver
@@ -46,8 +31,6 @@ from zsi_jax.core.tree import (
   static,
   weight,
 )
-
-MODES = ('exact', 'first_order')
 
 
 def role(v: Any) -> str:
@@ -144,108 +127,6 @@ class TimeTravel(Around):
     blank: Landing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
     (_, land), _ = jax.lax.scan(again, (x, blank), jnp.arange(self.n))
     return land
-
-
-def ahead(
-  solver: Solver,
-  keys: Array,
-  field: Field,
-  then: Guidance,
-  x: Array,
-  move: Move,
-  given: Any,
-  mode: str,
-) -> tuple[Landing, Array, Notes]:
-  """The landing, and the score of `then` there, pulled back through the whole move (3)."""
-
-  def go(x: Array) -> tuple[Array, Landing]:
-    land = solver(keys, field, x, (), move, given)
-    return land.x, land
-
-  if mode == 'exact':
-    x_hat, pull, land = jax.vjp(go, x, has_aux=True)
-  else:  # 'first_order': the Jacobian frozen at the identity
-    (x_hat, land), pull = go(x), lambda g: (g,)
-  there = field.replace(guidance=then)
-  _, score, notes = there(fold(keys, 'then'), x_hat, move.to, given)
-  return land, pull(score)[0], {f'then/{k}': v for k, v in notes.items()}
-
-
-def check_ahead(solver: Any, mode: str) -> None:
-  if mode not in MODES:
-    raise ValueError(f'mode is one of {MODES}, not {mode!r}')
-  if jax.tree.leaves(solver.init(jnp.zeros(()))):
-    raise ValueError(
-      f'{type(solver).__name__} has a memory and cannot be differentiated alone: '
-      "look ahead through Ancestral(inject='sample') or DDIM()"
-    )
-
-
-class Lookahead(Around):
-  """p(a, b | x) = p(a | x) p(b | a, x): b is asked where the move guided by a lands (3)."""
-
-  then: Guidance
-  mode: str = static('exact')
-  upward = True
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    check_ahead(self.solver, self.mode)
-    if not callable(self.then) or role(self.then) == 'solver':
-      raise ValueError(f'Lookahead asks a guidance where it lands, not {self.then!r}')
-
-  def __call__(
-    self, keys: Array, field: Field, x: Array, carry: Any, move: Move, given: Any = None
-  ) -> Landing:
-    land, score, notes = ahead(self.solver, keys, field, self.then, x, move, given, self.mode)
-    x = self.add(land.x, score, move, land.pred)
-    total = land.score + score
-    return land._replace(x=x, carry=carry, score=total, notes=gather(land.notes, notes))
-
-
-class Pairs(Around):
-  """Each term leads once, the others follow from where it lands; one merge  (Z-Magic, Alg. 2).
-
-  'star': g_i + sum_j g_j|i, as mean-like as the sum; 'pairs': every g_i + g_j|i, times n / 2.
-  With Mean() and no look-ahead both are the sum. The notes of lead i are i/name and i/then/name.
-  """
-
-  terms: tuple[Guidance, ...]
-  pairing: str = static('star')
-  merge: Any = dataclasses.field(default_factory=CAGrad)
-  mode: str = static('exact')
-  upward = True
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    check_ahead(self.solver, self.mode)
-    check_merge(self.merge)
-    if self.pairing not in ('star', 'pairs'):
-      raise ValueError(f"pairing is 'star' or 'pairs', not {self.pairing!r}")
-    if isinstance(self.terms, tuple) and len(self.terms) < 2:
-      raise ValueError('Pairs needs two terms or more: Pairs(solver, (a, b))')
-    if isinstance(self.solver, TimeTravel):  # its score is that of its last round, somewhere else
-      raise ValueError('Pairs compares scores at one x: TimeTravel(Pairs(solver, terms), n)')
-
-  def __call__(
-    self, keys: Array, field: Field, x: Array, carry: Any, move: Move, given: Any = None
-  ) -> Landing:
-    land = self.solver(keys, field, x, (), move, given)
-    tasks: list[Array] = []
-    notes: Notes = {}
-    for i, first in enumerate(self.terms):
-      rest = self.terms[:i] + self.terms[i + 1 :]
-      lead = field.replace(guidance=Combine((*summands(field.guidance), first)))
-      for then in (Combine(rest),) if self.pairing == 'star' else rest:
-        led, score, more = ahead(self.solver, keys, lead, then, x, move, given, self.mode)
-        tasks.append(led.score - land.score + score)
-        notes |= {f'{i}/{k}': v for k, v in (led.notes | more).items()}
-    g, extra = merged(self.merge, jnp.stack(tasks))
-    g = g if self.pairing == 'star' else g * len(self.terms) / 2
-    x = self.add(land.x, g, move, land.pred)
-    return land._replace(
-      x=x, carry=carry, score=land.score + g, notes=gather(land.notes, notes, extra)
-    )
 
 
 class During(Guidance, Solver):

@@ -18,7 +18,18 @@ import numpy as np
 
 from zsi_jax.core.predict import Given, Prediction, value
 from zsi_jax.core.process import Level
-from zsi_jax.core.tree import Array, Tree, bcast, fold, oneline, positive, rms, root, weight
+from zsi_jax.core.tree import (
+  Array,
+  Tree,
+  bcast,
+  fold,
+  oneline,
+  positive,
+  rms,
+  root,
+  static,
+  weight,
+)
 
 Notes = dict[str, Array]
 
@@ -124,13 +135,16 @@ class Scale(Guidance):
 
 
 class Combine(Guidance):
-  """Scores add slot by slot; a merge sees each of them, in x_t (3)."""
+  """Scores add slot by slot; a merge sees each of them (3), in x_t or before the pull-back."""
 
   terms: tuple[Guidance, ...]
   merge: Any = None  # Gram [B, K, K] -> weights [B, K]
+  space: str = static('xt')  # 'x0': of energies alone; one pull-back for any number
 
   def __post_init__(self) -> None:
     super().__post_init__()
+    if self.space not in ('xt', 'x0'):
+      raise ValueError(f"space is 'xt' or 'x0', not {self.space!r}")
     if isinstance(self.terms, tuple) and not self.terms:
       raise ValueError('Combine needs at least one term: Combine((a, b), merge=CAGrad(.5))')
     check_merge(self.merge)
@@ -139,8 +153,21 @@ class Combine(Guidance):
     scores, notes = zip(*(term(s) for term in self.terms), strict=True)
     if self.merge is None:
       return functools.reduce(Score.plus, scores), gather(*notes)
-    g, extra = merged(self.merge, s.totals(scores))
-    return Score(direct=g), gather(*notes, extra)
+    if self.space == 'xt':
+      g, extra = merged(self.merge, s.totals(scores))
+      return Score(direct=g), gather(*notes, extra)
+    g, extra = merged(self.merge, jnp.stack([seen(score) for score in scores]))
+    return Score(on_x0=g), gather(*notes, extra)
+
+
+def seen(score: Score) -> Array:
+  """What is still to be pulled back of a score that is nothing else."""
+  if score.on_x0 is None or score.direct is not None:
+    raise ValueError(
+      "space='x0' and mode='x0' are of energies on x0_hat, Energy(...) or LogProb(..., at='x0'): "
+      "another term has a score in x_t; take space='xt', or another mode"
+    )
+  return score.on_x0
 
 
 def check_merge(merge: Any) -> None:
@@ -175,6 +202,21 @@ def merged(merge: Any, G: Array) -> tuple[Array, Notes]:
   return total, {'cos': cos, 'merge': w}
 
 
+class Still(Guidance):
+  """A term whose score is held: what is differentiated through it passes by."""
+
+  term: Guidance
+
+  def __call__(self, s: Step) -> tuple[Score, Notes]:
+    score, notes = self.term(s)
+    return Score(direct=jax.lax.stop_gradient(s.total(score))), notes
+
+
+def brought(given: Any) -> Any:
+  """A dict of what the examples bring says what is missing."""
+  return Given(given or {}) if given is None or isinstance(given, dict) else given
+
+
 class Field(Tree):
   """(keys, x, level, given) -> (Prediction, score, notes): what a solver integrates."""
 
@@ -184,8 +226,21 @@ class Field(Tree):
   def __call__(
     self, keys: Array, x: Array, level: Level, given: Any = None
   ) -> tuple[Prediction, Array, Notes]:
-    if given is None or isinstance(given, dict):
-      given = Given(given or {})
+    step = self.step(keys, x, level, given)
+    score, notes = self.guidance(step)
+    return step.pred, step.total(score), notes
+
+  def each(
+    self, terms: tuple[Guidance, ...], keys: Array, x: Array, level: Level, given: Any = None
+  ) -> tuple[Array, Notes]:
+    """The score of each term by itself, [K, B, ...]: one forward pass, one batched pull-back."""
+    step = self.step(keys, x, level, given)
+    scores, notes = zip(*(term(step) for term in terms), strict=True)
+    return step.totals(scores), gather(*notes)
+
+  def step(self, keys: Array, x: Array, level: Level, given: Any = None) -> Step:
+    """What a term is asked with at x."""
+    given = brought(given)
     cond = given.get('conds') if isinstance(given, Given) else None
 
     def believe(x: Array) -> tuple[Array, Prediction]:
@@ -196,9 +251,7 @@ class Field(Tree):
       _, pull, pred = jax.vjp(believe, x, has_aux=True)
       return Step(keys, x, level, pred, lambda g: pull(g)[0], at, given)
 
-    step = at(x)
-    score, notes = self.guidance(step)
-    return step.pred, step.total(score), notes
+    return at(x)
 
 
 class Rms(Guidance):

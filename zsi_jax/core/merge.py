@@ -84,6 +84,24 @@ class CAGrad(Tree):
     return jax.vmap(weights)(gram)
 
 
+class MGDA(Tree):
+  """The shortest vector in the hull of the gradients: (2) for c without end, weights that sum to 1.
+
+  Zero where they cannot all be followed at once.
+  """
+
+  def __call__(self, gram: Array) -> Array:
+    K = gram.shape[-1]
+    solve = by_faces if K <= EXACT else by_descent
+    eps = jnp.finfo(gram.dtype).eps
+
+    def weights(G: Array) -> Array:
+      G = G / positive(jnp.trace(G) / K) + 4 * eps * jnp.eye(K, dtype=G.dtype)
+      return solve(G, jnp.zeros(K, G.dtype), jnp.ones((), G.dtype))
+
+    return jax.vmap(weights)(gram)
+
+
 def dual(G: Array, b: Array, radius: Array, w: Array) -> Array:
   """(2)"""
   return w @ b + radius * root(w @ G @ w)

@@ -37,6 +37,7 @@ class Landing(NamedTuple):
   carry: Any
   pred: Prediction
   score: Array
+  noise: Array  # what of x was drawn, as it was added
   notes: Notes
 
   def __repr__(self) -> str:
@@ -115,7 +116,8 @@ class Ancestral(Solver):
     pred, score, notes = field(keys, x, move.level, given)
     mean = self.add(move.level.mean(seen(pred, self.clip), x), score, move, pred)
     std = (move.to.sigma > 0) * jnp.exp(0.5 * pred.logvar)
-    return Landing(mean + std * normal(fold(keys, 'noise'), x), carry, pred, score, notes)
+    noise = std * normal(fold(keys, 'noise'), x)
+    return Landing(mean + noise, carry, pred, score, noise, notes)
 
 
 class ReverseDiffusion(Solver):
@@ -133,8 +135,9 @@ class ReverseDiffusion(Solver):
     pred, score, notes = field(keys, x, move.level, given)
     drift = (2 - move.alpha_ratio) * x - move.beta / move.level.sigma * pred.eps
     std = (move.to.sigma > 0) * jnp.sqrt(move.beta)
-    x = self.add(drift, score, move, pred) + std * normal(fold(keys, 'noise'), x)
-    return Landing(x, carry, pred, score, notes)
+    noise = std * normal(fold(keys, 'noise'), x)
+    land = self.add(drift, score, move, pred) + noise
+    return Landing(land, carry, pred, score, noise, notes)
 
 
 class DDIM(Solver):
@@ -178,8 +181,9 @@ class DDIM(Solver):
     x0, (std, left) = seen(pred, self.clip), self.std(move)
     eps = (x - move.level.alpha * x0) / move.level.sigma
     land = ddim(x, x0, move) + (left - move.to.sigma) * eps
-    land = self.add(land, score, move, pred) + std * normal(fold(keys, 'noise'), x)
-    return Landing(land, carry, pred, score, notes)
+    noise = std * normal(fold(keys, 'noise'), x)
+    land = self.add(land, score, move, pred) + noise
+    return Landing(land, carry, pred, score, noise, notes)
 
 
 def DDNM(eta: Any = 0.5, clip: bool = True, inject: str = 'sample') -> DDIM:
@@ -208,7 +212,7 @@ class DPMSolverPP(Solver):
     x0, (x0_old, h_old) = shifted(seen(pred, self.clip), score, move.level), carry
     r = jnp.where(jnp.isfinite(move.h), move.h / (2 * h_old), 0)
     land = ddim(x, x0 + r * (x0 - x0_old), move)
-    return Landing(land, (x0, move.h), pred, score, notes)
+    return Landing(land, (x0, move.h), pred, score, jnp.zeros_like(x), notes)
 
 
 class Heun(Solver):
@@ -234,7 +238,7 @@ class Heun(Solver):
       return ddim(x, (x0 + shifted(seen(there, self.clip), s, move.to)) / 2, move)
 
     land = jax.lax.cond(move.to.sigma > 0, corrected, lambda: euler)
-    return Landing(land, carry, pred, score, notes)
+    return Landing(land, carry, pred, score, jnp.zeros_like(x), notes)
 
 
 def deterministic(score: Array, move: Move) -> Array:

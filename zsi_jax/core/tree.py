@@ -21,14 +21,14 @@ Number = Array | float
 T = TypeVar('T')
 
 
-def static(default: Any = dataclasses.MISSING) -> Any:
+def static(default: Any = dataclasses.MISSING, kw_only: bool = False) -> Any:
   """A field that is part of the program: a new value recompiles."""
-  return dataclasses.field(metadata={'static': True}, default=default)
+  return dataclasses.field(metadata={'static': True}, default=default, kw_only=kw_only)
 
 
-def weight(default: Any = dataclasses.MISSING) -> Any:
+def weight(default: Any = dataclasses.MISSING, kw_only: bool = False) -> Any:
   """A field of finite numbers, made float arrays, or a schedule of them; NaN is refused."""
-  return dataclasses.field(metadata={'weight': True}, default=default)
+  return dataclasses.field(metadata={'weight': True}, default=default, kw_only=kw_only)
 
 
 def is_number(v: Any) -> bool:

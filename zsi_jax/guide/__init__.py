@@ -1,0 +1,1 @@
+"""Energies, and the image operations before their networks; knows core and nets."""

@@ -218,3 +218,18 @@ def test_the_shipped_model_draws():
   assert size <= 1_000_000
   images = zsi.draw(m, 2, m.classifier['side'].towards(30.0, 30.0))
   assert bool(np.isfinite(images).all())
+
+
+@pytest.mark.parametrize('drop', [None, 0.1])
+def test_a_ddpm_is_a_denoiser_as_any_other(tmp_path, drop):
+  """Its loss takes labels where it has rows for them; its checkpoint needs no config."""
+  config = made(tmp_path, ('denoiser',), **{'denoiser.net.kind': 'ddpm', 'denoiser.drop': drop})
+  net = zsi.load(tmp_path).denoiser.net
+  labels = None if drop is None else 3
+  assert net == zsi.DDPM(width=32, mults=(1,), blocks=1, attend=(), out=3, labels=labels)
+  todo = job(config, 'denoiser', (8, 8, 3), 2)
+  given = jax.eval_shape(todo.init, jax.random.key(0))
+  assert ('label_emb' in given['params']) == (drop is not None)
+  batch = {'image': jax.numpy.zeros((3, 8, 8, 3)), 'label': jax.numpy.zeros(3, int)}
+  loss, _ = jax.eval_shape(lambda v: todo.loss(v, batch, zsi.keys(0, 3), True), given)
+  assert loss.shape == ()

@@ -16,7 +16,7 @@ _ROOMS = {  # a name loads its room on first use
     RegressorLoss ReverseDiffusion Rms Scale Score Solver Step Sum Times TimeTravel Tree cfg cosine
     linear sample sample_by scaled_linear spaced static strided weight
   """,
-  'zsi_jax.nets': 'DiT Encoder Spectral UNet',
+  'zsi_jax.nets': 'DDPM DiT Encoder Spectral UNet',
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = ['__version__', *sorted(_ROOM_OF)]

@@ -126,7 +126,7 @@ def inception(
   net = Inception(variant)
   tree = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.uint8))
   variables = weights.fill(tree, arrays, file=found)
-  return Extractor(net, variables, Source((str(found),), _digest(variables), digest == SHA256))
+  return Extractor(net, variables, Source((str(found),), digest_of(variables), digest == SHA256))
 
 
 def inception_file(path: str | Path | None = None) -> Path:
@@ -215,7 +215,7 @@ def lpips(path: str | Path | Sequence[str | Path] | None = None) -> Perceptual:
   tree = dict(jax.eval_shape(net.init, jax.random.key(0), image, image))
   known = (str.startswith(weights.sha256(f), LPIPS_SHA256) for f in paths)
   variables = weights.fill(tree | {'constants': net.constants()}, arrays, file=shown)
-  source = Source(tuple(map(str, paths)), _digest(variables), all(known))
+  source = Source(tuple(map(str, paths)), digest_of(variables), all(known))
   return Perceptual(net, variables, source)
 
 
@@ -233,7 +233,7 @@ def _published(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   return found
 
 
-def _digest(variables: Mapping[str, Any]) -> str:
+def digest_of(variables: Mapping[str, Any]) -> str:
   """sha256 of names, shapes and numbers."""
   total = hashlib.sha256()
   for key, array in sorted(weights.empty(variables).items()):

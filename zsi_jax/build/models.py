@@ -31,9 +31,9 @@ from zsi_jax.io import weights
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.images import grid
 from zsi_jax.io.infer import infer, kind
-from zsi_jax.nets import DiT, Encoder, Spectral, UNet, collect
+from zsi_jax.nets import DDPM, DiT, Encoder, Spectral, UNet, collect
 
-NETS: dict[str, Any] = {'unet': UNet, 'encoder': Encoder, 'dit': DiT}
+NETS: dict[str, Any] = {'unet': UNet, 'encoder': Encoder, 'dit': DiT, 'ddpm': DDPM}
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
   'cosine': cosine,
   'linear': linear,
@@ -110,7 +110,7 @@ def shapes(found: Mapping[str, Any]) -> Any:
   if found.get('size') and found['size'] % step:
     raise WeightsError(f'size={found["size"]} is no multiple of {step}, as this network needs')
   # A U-Net has the same weights at any size; the smallest one is quick to trace.
-  size = step if found['net'] == 'unet' else found['size']
+  size = step if found['net'] in ('unet', 'ddpm') else found['size']
   image = jax.ShapeDtypeStruct((1, size, size, found.get('channels', 3)), jnp.float32)
   t = jax.ShapeDtypeStruct((1,), jnp.float32)
   cond = (jax.ShapeDtypeStruct((1,), int),) if found.get('labels') else ()
@@ -262,7 +262,7 @@ def read(file: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, s
   dtype = known.pop('dtype', jnp.float32)
   found = infer(arrays, file=file, header=header, **known)
   guessed = [k for k in found['assumed'] if k in vital(found)]
-  if guessed and header is None:  # whoever wrote a header was told
+  if guessed and 'assumed' not in (header or {}):  # whoever converted a file was told
     said = ', '.join(f'{k}={found[k]!r}' for k in guessed)
     warnings.warn(f'{file.name} does not tell {said}: assumed; say so, or otherwise', stacklevel=3)
   said = (header or {}).get('architecture', {})

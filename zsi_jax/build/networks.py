@@ -15,7 +15,7 @@ from zsi_jax.build.keys import ConfigError, near
 
 Maker = Callable[..., dict[str, Any]]
 ROLES = {
-  'denoiser': ('unet', 'dit'),
+  'denoiser': ('unet', 'dit', 'ddpm'),
   'classifier': ('encoder',),
   'judge': ('compact', 'efficientnet'),
 }
@@ -26,7 +26,7 @@ def described(role: str, kind: str) -> Maker:
   """What the options of a network are the arguments of."""
   if kind not in ROLES[role]:
     raise ConfigError(f'{role}.net.kind: there is no {role} {kind!r}{near(kind, ROLES[role])}')
-  makers: dict[str, Maker] = {'unet': unet, 'dit': dit, 'encoder': encoder}
+  makers: dict[str, Maker] = {'unet': unet, 'dit': dit, 'ddpm': ddpm, 'encoder': encoder}
   makers |= {'compact': compact, 'efficientnet': efficientnet}
   return makers[kind]
 
@@ -97,6 +97,20 @@ def dit(
   return fields
 
 
+def ddpm(
+  *,
+  width: int = 128,
+  mults: Sequence[float] = (1, 1, 2, 2, 4, 4),
+  blocks: int = 2,
+  attend: Sequence[int] = (16,),
+  dropout: float = 0.0,
+  remat: str | None = None,
+  dtype: str = 'float32',
+) -> dict[str, Any]:
+  """The U-Net of DDPM, as `ddpm-celebahq-256` has it; `attend` are downsampling factors."""
+  return _whole(locals())
+
+
 def compact(
   *,
   width: int = 32,
@@ -122,6 +136,7 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
   if 'mults' in fields:
     fields['mults'] = tuple(int(m) if m == int(m) else m for m in fields['mults'])
     fields['attend'] = tuple(fields['attend'])
+  if 'updown' in fields:
     fields['updown'] &= len(fields['mults']) > 1  # there is nothing to resize: weights do not tell
   if 'spectral' in fields:
     if fields['spectral'] not in READINGS:

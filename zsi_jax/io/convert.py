@@ -11,7 +11,7 @@ from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.infer import infer
 from zsi_jax.io.stamp import stamp
 
-KINDS = {'unet': 'denoiser', 'dit': 'denoiser', 'encoder': 'classifier'}
+KINDS = {'unet': 'denoiser', 'ddpm': 'denoiser', 'dit': 'denoiser', 'encoder': 'classifier'}
 PROCESS = ('schedule', 'T')
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zsi_jax.io import torchfile
+from zsi_jax.io import diffusers, torchfile
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.unpickle import Tensor
 
@@ -36,6 +36,9 @@ def read(path: str | Path, part: str | None = None) -> tuple[dict[str, np.ndarra
     arrays = torchfile.read(path, lambda value: _bare(_pick(value, str(path), part, notes), notes))
   if not arrays:
     raise WeightsError(f'{path}: it holds no tensors. Give a file with a state dict.')
+  if diffusers.known(arrays):
+    arrays, header = diffusers.published(arrays), diffusers.told(path, notes)
+    notes.append("renamed from diffusers' names")
   return arrays, {'format': kind, 'notes': notes, 'header': header}
 
 

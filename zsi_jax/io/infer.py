@@ -1,6 +1,6 @@
 """The architecture that a state dict must have, from its names and shapes.
 
-1. Known networks: 'unet' and 'encoder' of guided-diffusion, 'dit'. Others are refused.
+1. Known networks: 'unet' and 'encoder' of guided-diffusion, 'dit', 'ddpm'. Others are refused.
 2. The width is that of the time embedding. The descent is `levels` × (`blocks` residual blocks,
    then one halving): its n = levels · (blocks + 1) input blocks are cut at each divisor of n, and a
    cut stays if its levels have one channel count, all or no attention, and halvings where due.
@@ -36,6 +36,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'unet': dict(heads=4, head_width=None, new_order=False, dropout=0.0, spectral=None, **PROCESS),
   'encoder': dict(heads=4, head_width=64, new_order=False, dropout=0.0, spectral=None, **PROCESS),
   'dit': PROCESS,
+  'ddpm': dict(dropout=0.0, **ADM),
 }
 PUBLISHED: dict[tuple[str, int, tuple[float, ...], int], dict[str, Any]] = {
   # (net, width, mults, blocks) of the models released with ADM
@@ -74,7 +75,7 @@ def infer(
       f'(it has {_mark(net)}). Drop the option, or give the file of a net {asked!r}.'
     )
   try:
-    found = dict(unet=_unet, encoder=_encoder, dit=_dit)[net](shapes, file, options)
+    found = dict(unet=_unet, encoder=_encoder, dit=_dit, ddpm=_ddpm)[net](shapes, file, options)
   except WeightsError:
     raise
   except (LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -155,7 +156,7 @@ def _defaults(net: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kind(arrays: Mapping[str, np.ndarray], *, file: str | Path = 'the weights file') -> str:
-  """'unet', 'encoder' or 'dit', by names alone; other weights are refused."""
+  """'unet', 'encoder', 'dit' or 'ddpm', by names alone; other weights are refused."""
   return _kind({_plain(key): tuple(a.shape) for key, a in arrays.items()}, str(file))
 
 
@@ -182,6 +183,8 @@ def _kind(shapes: Shapes, file: str) -> str:
     )
   if 'x_embedder.proj.weight' in shapes and 'final_layer.linear.weight' in shapes:
     return 'dit'
+  if {'temb.dense.0.weight', 'down.0.block.0.conv1.weight'} <= set(shapes):
+    return 'ddpm'
   raise WeightsError(
     f'{file}: weights of an unknown architecture{_guess(shapes)}: its first keys are {first}. '
     f'Known are {_known()}.'
@@ -204,11 +207,12 @@ def _mark(net: str) -> str:
     'unet': 'input_blocks.* and output_blocks.*',
     'encoder': 'input_blocks.* and out.2.positional_embedding',
     'dit': 'x_embedder.proj.weight and final_layer.linear.weight',
+    'ddpm': 'temb.dense.0.weight and down.0.block.0.conv1.weight',
   }[net]
 
 
 def _known() -> str:
-  return "'unet' and 'encoder' (guided-diffusion's names, attention pool) and 'dit' (DiT's names)"
+  return "'unet', 'encoder' (guided-diffusion's, attention pool), 'dit' and 'ddpm' (SDEdit's names)"
 
 
 def _unet(shapes: Shapes, file: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,6 +305,21 @@ def _ratio(channels: int, width: int) -> float:
     return channels // width
   mult = channels / width
   return mult if int(mult * width) == channels else math.nextafter(mult, math.inf)
+
+
+def _ddpm(shapes: Shapes, file: str, options: Mapping[str, Any]) -> dict[str, Any]:
+  width, channels = shapes['temb.dense.0.weight'][1], shapes['conv_in.weight'][1]
+  down = re.findall(r'^down\.(\d+)\.block\.(\d+)\.conv1\.weight$', '\n'.join(shapes), re.M)
+  levels = range(1 + max(int(level) for level, _ in down))
+  return {
+    'width': width,
+    'mults': tuple(_ratio(shapes[f'down.{i}.block.0.conv1.weight'][0], width) for i in levels),
+    'blocks': 1 + max(int(block) for _, block in down),
+    'attend': tuple(2**i for i in levels if f'down.{i}.attn.0.q.weight' in shapes),
+    'out': shapes['conv_out.weight'][0],
+    'labels': shapes.get('label_emb.weight', (None,))[0],
+    'channels': channels,
+  }
 
 
 def _dit(shapes: Shapes, file: str, options: Mapping[str, Any]) -> dict[str, Any]:

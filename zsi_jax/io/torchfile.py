@@ -1,6 +1,8 @@
 """Files of torch.save without PyTorch: the zip format (1.6 and later) and the stream before it.
 
 A zip holds `<root>/data.pkl`, one record `<root>/data/<key>` per storage, and `<root>/byteorder`.
+One with `<root>/constants.pkl` is of TorchScript: the value is a module, its attributes tensors and
+modules again. What lies beside it is a program, in `<root>/code`, and is never looked at.
 A stream is five pickles (a magic number, a version, facts of the machine, the value, the list of
 keys), then per key an int64 count and the elements, little endian.
 """
@@ -18,11 +20,12 @@ import ml_dtypes
 import numpy as np
 
 from zsi_jax.io.errors import WeightsError
-from zsi_jax.io.unpickle import Storage, Tensor, unpickle
+from zsi_jax.io.unpickle import Module, Storage, Tensor, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 AGAIN = 'Download or copy the file again and compare its size and sha256 with the source.'
 INFLATE = 100  # a zip whose records claim more than this times the file's size is no weights file
+LONGEST, ENTRIES = 1 << 12, 1 << 16  # names of TorchScript: letters of one, and how many
 OVERLAP = 1 << 24  # elements that a tensor of repeated elements (stride 0) may have
 
 
@@ -57,11 +60,6 @@ def _read_records(
       f'(it holds {", ".join(list(records)[:3]) or "nothing"}). Give the .pt file itself.'
     )
   root = pickles[0].removesuffix('data.pkl')
-  if f'{root}constants.pkl' in records:
-    raise WeightsError(
-      f'{file}: a TorchScript archive, which is a program. Save the tensors alone from PyTorch: '
-      "`torch.save(torch.jit.load(…).state_dict(), 'weights.pt')`."
-    )
   if len(records) != len(archive.infolist()):
     raise WeightsError(f'{file}: a zip file with two records of one name. {AGAIN}')
   if sum(info.file_size for info in records.values()) > INFLATE * size:
@@ -71,7 +69,9 @@ def _read_records(
   order = archive.read(f'{root}byteorder') if f'{root}byteorder' in records else b'little'
   if order not in (b'little', b'big'):
     raise WeightsError(f'{file}: the byte order {order[:20]!r} is neither little nor big. {AGAIN}')
-  tensors = pick(unpickle(archive.read(pickles[0]), file))
+  script = f'{root}constants.pkl' in records
+  value = unpickle(archive.read(pickles[0]), file, script)
+  tensors = pick(_attributes(value, file) if script else value)
   blocks: dict[str, bytes] = {}
   for storage in (t.storage for t in tensors.values()):
     name = f'{root}data/{storage.key}'
@@ -80,6 +80,28 @@ def _read_records(
     if storage.key not in blocks:
       blocks[storage.key] = archive.read(name)  # checks the record's crc
   return _arrays(tensors, blocks, file, swap=order == b'big')
+
+
+def _attributes(top: Any, file: str) -> dict[str, Tensor]:
+  """The tensors of a module and of the modules in it, by the names of PyTorch's state dict."""
+  if not isinstance(top, Module):
+    raise WeightsError(
+      f'{file}: a TorchScript archive whose value is no module but a {type(top).__name__}. Save '
+      "the tensors alone from PyTorch (`torch.save(state_dict, 'weights.pt')`)."
+    )
+  found: dict[str, Tensor] = {}
+  todo, count = [('', top)], 0
+  while todo:
+    prefix, module = todo.pop()
+    count += 1 + len(module)
+    if len(prefix) > LONGEST or count > ENTRIES:  # a module within itself has names without end
+      raise WeightsError(f'{file}: its modules are nested without end. {AGAIN}')
+    for name, value in module.items():
+      if isinstance(value, Tensor):
+        found[f'{prefix}{name}'] = value
+      elif isinstance(value, Module):
+        todo.append((f'{prefix}{name}.', value))
+  return found
 
 
 def _read_stream(stream: BinaryIO, file: str, pick: Callable[..., Any]) -> dict[str, np.ndarray]:

@@ -6,6 +6,8 @@
    looked up in that table by its written name; nothing is imported, and no attribute is ever read
    or set. What REDUCE may call are the functions of this file.
 3. So the result is plain data, with `Tensor` (a strided view of a storage) as the only own type.
+4. TorchScript pickles modules, objects of classes that its code defines. Where `script` is asked
+   for they become `Module`, a dict of their attributes; the classes and their code are not read.
 """
 
 from __future__ import annotations
@@ -40,12 +42,17 @@ class Tensor(NamedTuple):
   stride: tuple[int, ...]
 
 
+class Module(dict[str, Any]):
+  """The attributes of a module of TorchScript."""
+
+
 class Allowed(NamedTuple):
   """A global that may be named: a dtype of storages, or something that REDUCE may call."""
 
   name: str
   call: Callable[..., Any] | None = None
   dtype: str | None = None
+  module: bool = False  # a class of TorchScript, of which only its objects' attributes count
 
 
 class _Mark:
@@ -90,6 +97,10 @@ def _size(dims: Any = ()) -> tuple[int, ...]:
   return tuple(dims)
 
 
+def _as_it_is(value: Any, *_: Any) -> Any:
+  return value
+
+
 def _put(into: Any, key: Any, value: Any) -> None:
   # Only atoms: hashing a nested tuple of back references can take exponential time.
   if not isinstance(into, dict) or not isinstance(key, (str, int, float, type(None))):
@@ -121,10 +132,21 @@ ALLOWED = {
     Allowed('torch.storage.UntypedStorage', dtype='uint8'),
   )
 }
+SCRIPT = {  # lists of TorchScript and their types
+  name: Allowed(name, call=_as_it_is)
+  for name in (
+    *(f'torch.jit._pickle.build_{kind}list' for kind in ('int', 'double', 'bool', 'tensor')),
+    'torch.jit._pickle.restore_type_tag',
+  )
+}
 
 
-def _global(written: str, file: str) -> Allowed:
+def _global(written: str, file: str, script: bool) -> Allowed:
   name = written.replace(' ', '.', 1)
+  if script and name.startswith('__torch__.'):
+    return Allowed(name, module=True)
+  if script and name in SCRIPT:
+    return SCRIPT[name]
   if name not in ALLOWED:
     raise WeightsError(
       f'{file}: its pickle asks for the global {name!r}, which is not on the short list that '
@@ -148,13 +170,13 @@ def _storage(pid: Any) -> Storage:
   return Storage(dtype.dtype, key, length, first)
 
 
-def unpickle(source: BinaryIO | bytes, file: str) -> Any:
+def unpickle(source: BinaryIO | bytes, file: str, script: bool = False) -> Any:
   """The value that one pickle describes; a global that is not `ALLOWED` is a WeightsError.
 
   Reads `source` up to the STOP of the first pickle and leaves it there.
   """
   try:
-    return _run(source, file)
+    return _run(source, file, script)
   except WeightsError:
     raise
   except Exception as error:  # every malformed program: a popped mark, a short read, a bad literal
@@ -165,7 +187,7 @@ def unpickle(source: BinaryIO | bytes, file: str) -> Any:
     ) from None
 
 
-def _run(source: BinaryIO | bytes, file: str) -> Any:
+def _run(source: BinaryIO | bytes, file: str, script: bool) -> Any:
   stack: list[Any] = []
   memo: dict[int, Any] = {}
 
@@ -242,17 +264,27 @@ def _run(source: BinaryIO | bytes, file: str) -> Any:
       case 'GET' | 'BINGET' | 'LONG_BINGET':
         stack.append(memo[arg])
       case 'GLOBAL':
-        stack.append(_global(arg, file))
+        stack.append(_global(arg, file, script))
       case 'STACK_GLOBAL':
         name, module = pop(), pop()
         if type(name) is not str or type(module) is not str:
           raise ValueError('a global whose name is no string')
-        stack.append(_global(f'{module} {name}', file))
+        stack.append(_global(f'{module} {name}', file, script))
       case 'REDUCE':
         args, what = pop(), pop()
         if not isinstance(what, Allowed) or what.call is None or not isinstance(args, tuple):
           raise ValueError('a call of something that cannot be called')
         stack.append(what.call(*args))
+      case 'NEWOBJ' if script:
+        args, what = pop(), pop()
+        if not isinstance(what, Allowed) or not what.module or args != ():
+          raise ValueError('an object of something that is no module')
+        stack.append(Module())
+      case 'BUILD' if type(stack[-2]) is Module:
+        state = pop()
+        if type(state) is not dict:
+          raise ValueError('a module whose state is no dict of attributes')
+        stack[-1].update(state)
       case 'BUILD':  # the `_metadata` that PyTorch hangs on a state dict: not needed
         pop()
         if type(stack[-1]) is not dict:

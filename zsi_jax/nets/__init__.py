@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from zsi_jax.nets.ddpm import DDPM
 from zsi_jax.nets.dit import DiT
 from zsi_jax.nets.encoder import Encoder
 from zsi_jax.nets.spectral import Spectral, collect
 from zsi_jax.nets.unet import UNet
 
-__all__ = ['DiT', 'Encoder', 'Spectral', 'UNet', 'collect']
+__all__ = ['DDPM', 'DiT', 'Encoder', 'Spectral', 'UNet', 'collect']

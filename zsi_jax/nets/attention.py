@@ -25,8 +25,8 @@ def count_heads(channels: int, heads: int, head_width: int | None) -> int:
   return channels // head_width
 
 
-def attend(qkv: Array, heads: int, new_order: bool) -> Array:
-  """softmax(q k^T / sqrt(c)) v for qkv [B, T, 3 H c] -> [B, T, H c].
+def attend(qkv: Array, heads: int, new_order: bool, causal: bool = False) -> Array:
+  """softmax(q k^T / sqrt(c)) v for qkv [B, T, 3 H c] -> [B, T, H c]; causal: none looks ahead.
 
   Channels of the projection run (q k v, head, c) in the new order, (head, q k v, c) in the legacy.
   """
@@ -36,6 +36,8 @@ def attend(qkv: Array, heads: int, new_order: bool) -> Array:
   q, k, v = jnp.moveaxis(qkv.reshape(b, length, *split), 2 if new_order else 3, 0)
   scale = c**-0.25  # on both sides: in half precision the product would overflow first
   logits = jnp.einsum('bthc,bshc->bhts', q * scale, k * scale)
+  if causal:
+    logits = jnp.where(jnp.tri(length, dtype=bool), logits, -jnp.inf)
   weights = jax.nn.softmax(logits.astype(jnp.float32), -1).astype(qkv.dtype)
   return jnp.einsum('bhts,bshc->bthc', weights, v).reshape(b, length, width // 3)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -76,12 +76,13 @@ Dense = Affine
 
 
 class GroupNorm(nn.Module):
-  """(x - mean) / sqrt(var + 1e-5) over groups of channels, in float32, then scale and bias.
+  """(x - mean) / sqrt(var + eps) over groups of channels, in float32, then scale and bias.
 
   32 groups, as published; a width that 32 does not divide gets the largest power of two that does.
   """
 
   groups: int = GROUPS
+  eps: float = 1e-5
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -96,7 +97,8 @@ class GroupNorm(nn.Module):
     bias = self.param('bias', nn.initializers.zeros, (channels,))
     h = x.astype(jnp.float32).reshape(x.shape[0], -1, channels)
     h = h - group_mean(h, groups)
-    return (h * (jax.lax.rsqrt(group_mean(h * h, groups) + 1e-5) * scale) + bias).reshape(x.shape)
+    spread = jax.lax.rsqrt(group_mean(h * h, groups) + self.eps)
+    return (h * (spread * scale) + bias).reshape(x.shape)
 
 
 def group_mean(h: Array, groups: int) -> Array:
@@ -157,6 +159,17 @@ class Upsample(nn.Module):
     return self.make(x.shape[-1], name='conv')(double(x))
 
 
+class Names(NamedTuple):
+  """What the layers of a residual block are called where it was published: here ADM's."""
+
+  norm: str = 'in_layers.0'
+  conv: str = 'in_layers.2'
+  emb: str = 'emb_layers.1'
+  last_norm: str = 'out_layers.0'
+  last_conv: str = 'out_layers.3'
+  skip: str = 'skip_connection'
+
+
 class ResBlock(nn.Module):
   """skip(x) + conv(drop(silu(norm(conv(silu(norm(x))), emb)))), perhaps resized before `conv`.
 
@@ -167,30 +180,33 @@ class ResBlock(nn.Module):
   scale_shift: bool = True
   resize: Callable[[Array], Array] | None = None  # halve or double
   dropout: float = 0.0
+  names: Names = Names()
+  eps: float = 1e-5  # of its norms
   spectral: Spectral | None = None
   train: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array, emb: Array) -> Array:
+    named = self.names
     share: dict[str, Any] = dict(spectral=self.spectral, train=self.train)
     make = partial(Conv, self.features, dtype=self.dtype, **share)
-    h = nn.silu(GroupNorm(name='in_layers.0')(x)).astype(self.dtype)
+    h = nn.silu(GroupNorm(eps=self.eps, name=named.norm)(x)).astype(self.dtype)
     if self.resize is not None:
       h, x = self.resize(h), self.resize(x)
-    h = make(name='in_layers.2')(h)
+    h = make(name=named.conv)(h)
     width = self.features * (2 if self.scale_shift else 1)
-    emb = Dense(width, name='emb_layers.1', **share)(nn.silu(emb))[:, None, None]  # float32
-    norm = GroupNorm(name='out_layers.0')
+    emb = Dense(width, name=named.emb, **share)(nn.silu(emb))[:, None, None]  # float32
+    norm = GroupNorm(eps=self.eps, name=named.last_norm)
     if self.scale_shift:
       scale, shift = jnp.split(emb, 2, -1)
       h = norm(h) * (1 + scale) + shift
     else:
       h = norm(h + emb.astype(h.dtype))
     h = nn.Dropout(self.dropout, deterministic=not self.train)(nn.silu(h))
-    h = make(kernel_init=nn.initializers.zeros, name='out_layers.3')(h)
+    h = make(kernel_init=nn.initializers.zeros, name=named.last_conv)(h)
     if x.shape[-1] != self.features:
-      x = make(size=1, name='skip_connection')(x)
+      x = make(size=1, name=named.skip)(x)
     return x + h
 
 
@@ -198,6 +214,14 @@ def time_embed(t: Array, width: int, **share) -> Array:
   """Two linear layers on the sinusoids, [B] -> [B, 4 width], in float32; called by a network."""
   emb = Dense(4 * width, name='time_embed.0', **share)(timestep_embedding(t, width))
   return Dense(4 * width, name='time_embed.2', **share)(nn.silu(emb))
+
+
+def label_embed(net: nn.Module, emb: Array, cond: Array | None) -> Array:
+  """emb + the row of each label where there is a table of labels; called by a network."""
+  if net.labels is None:
+    return emb
+  start = nn.initializers.normal(1.0)
+  return emb + nn.Embed(net.labels, emb.shape[-1], embedding_init=start, name='label_emb')(cond)
 
 
 def check_image(net: nn.Module, x: Array, t: Array, stem: str = 'input_blocks.0.0') -> None:

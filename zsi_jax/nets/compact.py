@@ -6,7 +6,9 @@ have to find a mouth first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -33,23 +35,9 @@ class Compact(nn.Module):
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> tuple[Array, Array]:
     self._check(x)
-    make = partial(Conv, dtype=self.dtype)
-    h = make(self.width, stride=2, name='stem')(x)
-    for level, count in enumerate(self.blocks):
-      width = self.width * 2**level
-      for i in range(count):
-        name, down = f'blocks.{level}.{i}', level > 0 and i == 0
-        y = nn.silu(Norm(name=f'{name}.norm1')(h)).astype(self.dtype)
-        y = make(width, stride=2 if down else 1, name=f'{name}.conv1')(y)
-        y = nn.silu(Norm(name=f'{name}.norm2')(y)).astype(self.dtype)
-        y = make(width, kernel_init=nn.initializers.zeros, name=f'{name}.conv2')(y)
-        h = halve(h) if down else h
-        if h.shape[-1] != width:
-          h = make(width, size=1, name=f'{name}.skip')(h)
-        h = h + y
-    h = nn.silu(Norm(name='norm')(h)).astype(self.dtype)
-    h = make(self.spots, size=1, name='spots')(h).reshape(len(x), -1)
-    h = nn.silu(Dense(self.hidden, name='hidden', dtype=self.dtype)(h)).astype(jnp.float32)
+    widths = [self.width * 2**level for level in range(len(self.blocks))]
+    h = trunk(x, widths, self.blocks, self.dtype)[-1]
+    h = places(h, self.spots, self.hidden, self.dtype)
     y = nn.Dropout(self.dropout, deterministic=not train)(h)
     return Dense(self.out, name='head')(y), h
 
@@ -60,3 +48,34 @@ class Compact(nn.Module):
         f'Compact(size={self.size}) of {len(self.blocks)} levels takes x [B, {self.size}, '
         f'{self.size}, C], a multiple of {multiple}, not {x.shape}'
       )
+
+
+def trunk(x: Array, widths: Sequence[int], blocks: Sequence[int], dtype: Any) -> list[Array]:
+  """What each level sees, the first at half the side; called by a network."""
+  make = partial(Conv, dtype=dtype)
+  h, seen = make(widths[0], stride=2, name='stem')(x), []
+  for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+    for i in range(count):
+      h = residual(h, width, f'blocks.{level}.{i}', dtype, down=level > 0 and i == 0)
+    seen.append(h)
+  return seen
+
+
+def residual(h: Array, width: int, name: str, dtype: Any, down: bool = False) -> Array:
+  """h + conv(silu(norm(conv(silu(norm(h)))))), perhaps halved; called by a network."""
+  make = partial(Conv, dtype=dtype)
+  y = nn.silu(Norm(name=f'{name}.norm1')(h)).astype(dtype)
+  y = make(width, stride=2 if down else 1, name=f'{name}.conv1')(y)
+  y = nn.silu(Norm(name=f'{name}.norm2')(y)).astype(dtype)
+  y = make(width, kernel_init=nn.initializers.zeros, name=f'{name}.conv2')(y)
+  h = halve(h) if down else h
+  if h.shape[-1] != width:
+    h = make(width, size=1, name=f'{name}.skip')(h)
+  return h + y
+
+
+def places(h: Array, spots: int, hidden: int, dtype: Any) -> Array:
+  """[B, H, W, C] -> float32 [B, hidden], each place with weights of its own; as `trunk`."""
+  h = nn.silu(Norm(name='norm')(h)).astype(dtype)
+  h = Conv(spots, size=1, name='spots', dtype=dtype)(h).reshape(len(h), -1)
+  return nn.silu(Dense(hidden, name='hidden', dtype=dtype)(h)).astype(jnp.float32)

@@ -6,28 +6,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsi_jax.nets.vgg import VGG16, Layer, plan, walk
+
 Array = jax.Array
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 EPS = 1e-10
-# (slice, number in torchvision's `features`, channels, window, stride, padding); None: a max pool
-ALEX: Sequence[tuple[int, int, int, int, int, int] | None] = (
-  (1, 0, 64, 11, 4, 2), None, (2, 3, 192, 5, 1, 2), None, (3, 6, 384, 3, 1, 1),
-  (4, 8, 256, 3, 1, 1), (5, 10, 256, 3, 1, 1),
+# Of AlexNet, in torchvision's numbers; None: a max pool
+ALEX = (
+  Layer(1, 0, 64, 11, 4, 2), None, Layer(2, 3, 192, 5, 1, 2), None, Layer(3, 6, 384, 3, 1, 1),
+  Layer(4, 8, 256, 3, 1, 1), Layer(5, 10, 256, 3, 1, 1),
 )  # fmt: skip
-VGG: Sequence[tuple[int, int, int, int, int, int] | None] = (
-  (1, 0, 64, 3, 1, 1), (1, 2, 64, 3, 1, 1), None, (2, 5, 128, 3, 1, 1), (2, 7, 128, 3, 1, 1), None,
-  (3, 10, 256, 3, 1, 1), (3, 12, 256, 3, 1, 1), (3, 14, 256, 3, 1, 1), None,
-  (4, 17, 512, 3, 1, 1), (4, 19, 512, 3, 1, 1), (4, 21, 512, 3, 1, 1), None,
-  (5, 24, 512, 3, 1, 1), (5, 26, 512, 3, 1, 1), (5, 28, 512, 3, 1, 1),
-)  # fmt: skip
+VGG = plan(VGG16)
 TRUNKS = {'alex': (ALEX, 3, 31), 'vgg': (VGG, 2, 16)}  # layers, window of a pool, least side
 
 
@@ -52,21 +47,18 @@ class LPIPS(nn.Module):
         f'more, not {list(x.shape)} and {list(y.shape)}'
       )
     h = (jnp.concatenate([x, y]) - SHIFT) / SCALE
-    taps: dict[int, Array] = {}
-    for layer in layers:
-      if layer is None:
-        h = nn.max_pool(h, (pool, pool), (2, 2))
-        continue
-      part, number, out, window, stride, pad = layer
-      h = nn.Conv(
-        out,
-        (window, window),
-        stride,
-        [(pad, pad)] * 2,
+
+    def make(of: Layer) -> nn.Module:
+      return nn.Conv(
+        of.features,
+        (of.size, of.size),
+        of.stride,
+        [(of.pad, of.pad)] * 2,
         precision='highest',
-        name=f'net.slice{part}.{number}',
-      )(h)
-      taps[part] = h = nn.relu(h)
+        name=f'net.slice{of.block}.{of.number}',
+      )
+
+    taps = {of.block: h for of, h in walk(h, layers, make, pool)}  # the last of each block
     total = jnp.zeros(len(x), x.dtype)
     for k, f in enumerate(taps.values()):
       f = f / (jnp.sqrt(jnp.sum(f**2, axis=-1, keepdims=True)) + EPS)

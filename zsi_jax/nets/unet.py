@@ -22,6 +22,7 @@ from zsi_jax.nets.blocks import (
   check_image,
   double,
   halve,
+  label_embed,
   time_embed,
 )
 from zsi_jax.nets.spectral import Spectral
@@ -122,11 +123,7 @@ class UNet(nn.Module):
     check_cond(self, cond)
     make = Parts.of(self, train)
     emb = time_embed(t, self.width, spectral=self.spectral, train=train)
-    if self.labels is not None:
-      rows = nn.Embed(
-        self.labels, emb.shape[-1], embedding_init=nn.initializers.normal(1.0), name='label_emb'
-      )
-      emb = emb + rows(cond)
+    emb = label_embed(self, emb, cond)
 
     hs, factor = descend(self, make, x, emb)
     h = middle(make, hs[-1], emb)

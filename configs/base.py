@@ -74,6 +74,7 @@ def get_config(preset: str) -> ConfigDict:
   c.classifier.label = placeholder(str)  # None: as the split; an attribute, on which side of 1/2
 
   c.judge = judging(preset)
+  c.eyes = seeing(preset)
 
   c.mesh = ConfigDict()
   c.mesh.fsdp = 1  # devices that share one copy of the parameters; the others have copies
@@ -103,6 +104,10 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.cfg = placeholder(float)
   c.sample.cfg_variance = 'clipped'  # mixed: as published
   c.sample.cond = placeholder(tuple)  # the classes of a conditional denoiser; with cfg None: all
+  # What images shall be near to: identity, landmarks, segmentation, text, colour of other records.
+  c.sample.conditions = ()
+  c.sample.guide = ConfigDict({'kind': 'none'})  # sum, merge, lookahead, pairs
+  c.sample.tuples = 'one'  # record for all conditions of an image; several: one for each
   # slerp: between two records; edit: of one. Both go up to the share `stop` of the steps first.
   c.sample.task = 'draw'
   c.sample.labels = (0, 1)  # of the records, of the classifier's split
@@ -110,6 +115,7 @@ def get_config(preset: str) -> ConfigDict:
   c.sample.points = 9  # of a slerp, both ends among them
   c.sample.upward = 'invert'  # how an edit goes up: by DDIM, or by noise
   c.sample.denoiser = placeholder(str)  # None: this workdir's; a workdir or a weights file
+  c.sample.eyes = placeholder(str)  # None: this workdir's; a workdir
   c.sample.classifiers = ()  # none: this workdir's; workdirs or weights files
 
   c.evaluate = ConfigDict()
@@ -135,6 +141,7 @@ def get_config(preset: str) -> ConfigDict:
   c.report.figure = ''  # of the paper
   c.report.paper = ()  # (set, metric, what the paper prints)
   c.report.headline = ()  # (set, metric, its name in the README)
+  c.report.against = ()  # (set, another of the same tuples and seeds): paired differences
   return c
 
 
@@ -178,8 +185,29 @@ def judging(preset: str) -> ConfigDict:
   return c
 
 
+def seeing(preset: str) -> ConfigDict:
+  """What guides faces, twice: each copy learns from records that the other never saw."""
+  c = trained(preset, steps=pick(preset, tiny=300, small=3_000, gpu=10_000, paper=20_000))
+  del c.times
+  c.kinds = ()  # identity, landmarks, segmentation, text
+  c.copies = ('guide', 'judge')
+  c.holdout = 0.2  # of the persons: all copies of all kinds are tested on them
+  c.batch = 64
+  c.lr = pick(preset, tiny=3e-3, gpu=1e-3)
+  c.warmup = pick(preset, tiny=50, small=200)
+  c.decay = 'cosine'
+  c.clip = 1.0
+  c.weight_decay = 0.05
+  c.ema = pick(preset, tiny=0.99, small=0.998, gpu=0.999)
+  # What a denoiser expects is blurred, and an eye that never saw that is asked of it.
+  c.blur = pick(preset, tiny=1.0, gpu=2.0)  # pixels, at most
+  c.noise = 0.1  # deviation, at most
+  c.net = ConfigDict({'width': pick(preset, tiny=16, small=32)})
+  return c
+
+
 def unet(preset: str) -> ConfigDict:
-  c = ConfigDict({'kind': 'unet'})  # dit
+  c = ConfigDict({'kind': 'unet'})  # dit, ddpm
   c.width = pick(preset, tiny=16, gpu=64, paper=128)
   c.mults = pick(
     preset, tiny=(1, 1, 2, 2), small=(1, 2, 3, 4), gpu=(1, 1, 2, 2), paper=(1, 2, 3, 4)

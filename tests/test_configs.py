@@ -21,7 +21,7 @@ from zsi_jax.stages.sweep import variants
 from zsi_jax.train.state import create
 from zsi_jax.train.step import make_step
 
-FILES = sorted((Path(__file__).parents[1] / 'configs' / 'zsi').glob('*.py'))
+FILES = sorted((Path(__file__).parents[1] / 'configs').glob('z*/*.py'))
 OWN = [path for path in FILES if path.stem != 'imagenet_pair']  # that train what they draw with
 EACH = pytest.mark.parametrize('file', FILES, ids=lambda p: p.stem)
 ROLES = 'denoiser', 'classifier'

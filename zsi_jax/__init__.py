@@ -12,7 +12,7 @@ _ROOMS = {  # a name loads its room on first use
   'zsi_jax.core': """
     Aim Ancestral Blend CAGrad Classifier ClassifierLoss Clip Combine Contrast DDIM DDNM Denoiser
     DenoiserLoss DPMSolverPP During Energy Field From Guidance Heun Importance Landing Langevin
-    Level LogProb Lookahead Mean Mix Move Nothing Pairs PCGrad Prediction Process Regressor
+    Level LogProb Lookahead MGDA Mean Mix Move Nothing Pairs PCGrad Prediction Process Regressor
     RegressorLoss ReverseDiffusion Rms Scale Score Solver Step Sum Times TimeTravel Tree cfg cosine
     linear sample sample_by scaled_linear spaced static strided weight
   """,

@@ -273,6 +273,9 @@ def test_where_the_next_one_is_asked(bent, process, x):
   assert np.abs(gap).max() < 5 * float(jnp.exp(0.5 * plain.pred.logvar).max())
   far, _ = asked(gain=3.0)
   np.testing.assert_allclose(far, (plain.x + 2 * plain.score)[:, 0], atol=1e-12)
+  g, back = (np.asarray(v) for v in (plain.score, land.score - plain.score))
+  lengths = np.linalg.norm(g, axis=1) * np.linalg.norm(back, axis=1)
+  np.testing.assert_allclose(land.notes['ahead/cos'], (g * back).sum(1) / lengths, atol=1e-12)
   none, _ = asked(gain=0.0)
   np.testing.assert_allclose(none, (plain.x - plain.score)[:, 0], atol=1e-12)
 
@@ -314,7 +317,7 @@ def flat(k, scale):
 
 @pytest.mark.parametrize('pairing', ['star', 'ordered', 'unordered', 'chain'])
 @pytest.mark.parametrize('merge', [Mean(), CAGrad(0.0)])
-@pytest.mark.parametrize('n', [2, 3, 4])
+@pytest.mark.parametrize('n', [2, 3])
 def test_without_conflict_care_and_lookahead_each_pairing_is_the_sum(
   bent, process, x, pairing, merge, n
 ):
@@ -390,8 +393,14 @@ def test_merges_of_energies_before_the_pull_back(bent, process, x):
     Field(bent, Combine((*terms, flat(0, 1.0)), CAGrad(), 'x0'))(KEYS, x, move.level)
 
 
-@pytest.mark.parametrize('mode', ['exact', 'no_hessian', 'first_order', 'finite_difference', 'x0'])
-@pytest.mark.parametrize('solver', [SAMPLE, DDIM(), ReverseDiffusion()])
+@pytest.mark.parametrize(
+  'solver, mode',
+  [
+    *((SAMPLE, mode) for mode in ('exact', 'no_hessian', 'first_order', 'finite_difference', 'x0')),
+    (DDIM(), 'exact'),
+    (ReverseDiffusion(), 'exact'),
+  ],
+)
 def test_whole_chains_end_in_numbers(bent, process, mode, solver):
   """Also on the last move, where no noise is left, and for a condition that is met."""
   met = Energy(lambda x0, given: 0 * jnp.sum(x0, -1), clip=False, name='met')
@@ -429,19 +438,20 @@ def test_what_is_refused(make, words):
 def test_a_shortest_vector_is_short():
   """MGDA: min |x g1 + (1 - x) g2| in closed form; nothing where they oppose; no scale counts."""
   rng = np.random.default_rng(1)
+  shortest = jax.jit(MGDA())
   for K in (2, 3, 5):
     g = rng.standard_normal((50, K, 8))
-    w = np.asarray(MGDA()(jnp.asarray(np.einsum('nkd,nld->nkl', g, g))))
+    w = np.asarray(shortest(jnp.asarray(np.einsum('nkd,nld->nkl', g, g))))
     np.testing.assert_allclose(w.sum(1), 1, atol=1e-6)
     assert (w > -1e-9).all()
     d = np.einsum('nk,nkd->nd', w, g)
     inner = np.einsum('nkd,nd->nk', g, d)  # KKT: no gradient is steeper along d than |d|^2 asks
     assert (inner >= (d**2).sum(1, keepdims=True) - 1e-6).all()
-    scaled = np.asarray(MGDA()(jnp.asarray(1e-6 * np.einsum('nkd,nld->nkl', g, g))))
+    scaled = np.asarray(shortest(jnp.asarray(1e-6 * np.einsum('nkd,nld->nkl', g, g))))
     np.testing.assert_allclose(scaled, w, atol=1e-6)
   a, b = rng.standard_normal((2, 8))
   x = np.clip((b - a) @ b / ((a - b) @ (a - b)), 0, 1)
   G = np.stack([a, b]) @ np.stack([a, b]).T
-  np.testing.assert_allclose(MGDA()(jnp.asarray(G[None]))[0], [x, 1 - x], atol=1e-6)
+  np.testing.assert_allclose(shortest(jnp.asarray(G[None]))[0], [x, 1 - x], atol=1e-6)
   opposed = np.array([[[1.0, -1.0], [-1.0, 1.0]]])
-  np.testing.assert_allclose(MGDA()(jnp.asarray(opposed))[0], [0.5, 0.5], atol=1e-6)
+  np.testing.assert_allclose(shortest(jnp.asarray(opposed))[0], [0.5, 0.5], atol=1e-6)

@@ -177,7 +177,7 @@ def test_a_picture_or_a_set_that_is_gone(copy, config, caplog):
   (copy / 'samples/guided/sample.json').unlink()
   evaluate.evaluate(config, copy)
   assert list(told(copy)['sets']) == ['unguided', 'training records']
-  assert 'guided is not drawn yet' in told(copy)['warnings']
+  assert 'not drawn yet: guided' in told(copy)['warnings']
 
 
 def test_another_config_is_refused(copy):

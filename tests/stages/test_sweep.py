@@ -103,7 +103,7 @@ def wrong(rows, **said):
   [
     ({'a': {'sample.weihts': None}}, r'variant a: .*did you mean sample\.weights'),
     ({'a': {'sample.n': 'x'}}, r'variant a: sample\.n is of type int'),
-    ({'a': {'judge.steps': 3}}, r'variant a: judge\.steps: judge, evaluate and report are for all'),
+    ({'a': {'judge.steps': 3}}, r'a: judge\.steps: eyes, judge, evaluate and report are for all'),
     ({'guided': {'sample.n': 3}}, "'base' and 'guided' draw into one folder, w/samples/guided"),
     ({'a': {'sample.n': 3}, 'b': {'sample.name': 'a'}}, "'a' and 'b' draw into one folder"),
     ({'a': {'sample.unguided': 3}}, r'w/samples/unguided: .*or sample\.unguided=0'),

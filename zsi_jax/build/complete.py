@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from zsi_jax.build import data, networks, sampling, splits
+from zsi_jax.build import conditions, data, networks, sampling, splits
 from zsi_jax.build.keys import GROUPS, ROLES, ConfigError, cast, flat, near, override
 from zsi_jax.build.typed import arguments, fitted, optional
 from zsi_jax.data import limits
@@ -69,6 +69,13 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'judge.shift': int,
   'judge.optimizer': str,
   'judge.momentum': float,
+  **{f'eyes.{k}': v for k, v in TRAINED.items() if k not in ('times', 'net.kind')},
+  'eyes.kinds': tuple[str, ...],
+  'eyes.copies': tuple[str, ...],
+  'eyes.holdout': float,
+  'eyes.blur': float,
+  'eyes.noise': float,
+  'eyes.net.width': int,
   'mesh.fsdp': int,
   'mesh.rules': tuple[tuple[str, str], ...],
   'log.wandb': str | None,
@@ -94,6 +101,10 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'sample.upward': str,
   'sample.denoiser': str | None,
   'sample.classifiers': tuple[str, ...],
+  'sample.eyes': str | None,
+  'sample.conditions': tuple[str, ...],
+  'sample.tuples': str,
+  'sample.guide.kind': str,
   'sample.solver.kind': str,
   'evaluate.judges': str | None,
   'evaluate.bins': int,
@@ -113,6 +124,7 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'report.figure': str,
   'report.paper': tuple[tuple[str, str, str], ...],
   'report.headline': tuple[tuple[str, str, str], ...],
+  'report.against': tuple[tuple[str, str], ...],
 }
 KINDS = {
   'data.source': 'data.options',
@@ -122,10 +134,12 @@ KINDS = {
   'classifier.net.kind': 'classifier.net',
   'judge.net.kind': 'judge.net',
   'sample.solver.kind': 'sample.solver',
+  'sample.guide.kind': 'sample.guide',
 }
 POSITIVE = [
   *('data.batch', 'process.T', 'mesh.fsdp', 'sample.n', 'sample.batch', 'sample.per_file'),
-  *('sample.steps', 'judge.draws', 'evaluate.full', 'evaluate.mild', 'evaluate.pairs'),
+  *('eyes.net.width', 'sample.steps', 'judge.draws'),
+  *('evaluate.full', 'evaluate.mild', 'evaluate.pairs'),
   *(
     f'{role}.{key}'
     for role in GROUPS
@@ -149,6 +163,7 @@ NAMES = {  # as core, nets and train have them, which load too slowly for a conf
   'sample.cfg_variance': ('clipped', 'mixed'),
   'sample.task': ('draw', 'slerp', 'edit'),
   'sample.upward': ('invert', 'noise'),
+  'sample.tuples': ('one', 'several'),
 }
 AT_LEAST_0 = (
   *('data.workers', 'sample.unguided', 'judge.shift'),
@@ -251,6 +266,8 @@ def _make(config: ConfigDict, key: str) -> Callable[..., Any]:
       return splits.promiser(config.support.kind)
     case 'sample.solver.kind':
       return sampling.solver_of(config.sample.solver.kind)
+    case 'sample.guide.kind':
+      return conditions.guide_of(config.sample.guide.kind)
   role = key.split('.')[0]
   return networks.described(role, config[role].net.kind)
 

@@ -7,8 +7,6 @@ a temperature; the other half and what other copies learn from, which this one n
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import checkpoints, data, networks, training
+from zsi_jax.build import checkpoints, data, networks, told, training
 from zsi_jax.build.keys import TRUTH, ConfigError, near, plain
 from zsi_jax.data import limits
 from zsi_jax.data.chance import uniforms
@@ -35,7 +33,7 @@ from zsi_jax.nets.efficientnet import EfficientNet
 from zsi_jax.train.job import Job
 
 NETS: Mapping[str, Any] = {'compact': Compact, 'efficientnet': EfficientNet}
-TOLD = 'judge.json'
+TOLD = told.TESTED['judge']
 STREAM = 3  # of chance
 MOST = 20_000  # records of a test
 
@@ -119,10 +117,7 @@ class Parts(NamedTuple):
 
   @property
   def digest(self) -> str:
-    whole = hashlib.sha256()
-    for part in self:
-      whole.update(np.sort(part).astype('<i8').tobytes())
-    return whole.hexdigest()
+    return told.digest(self)
 
 
 def parts(config: ConfigDict, role: str, of: Asked) -> Parts:
@@ -207,8 +202,8 @@ def architecture(
     raise ConfigError(f'the images are {height} x {width}; judges take square ones')
   options = {k: v for k, v in own.items() if k != 'kind'}
   found = networks.described('judge', own.kind)(**options)
-  told = {'net': own.kind, 'size': height, 'channels': channels, 'out': outputs}
-  return {**found, **told, 'task': dataclasses.asdict(task)}
+  found |= {'net': own.kind, 'size': height, 'channels': channels, 'out': outputs}
+  return {**found, 'task': dataclasses.asdict(task)}
 
 
 def job(config: ConfigDict, role: str, shape: Sequence[int], task: Task, outputs: int) -> Job:
@@ -265,40 +260,15 @@ def scaled(found: Judge, temperatures: Sequence[float], ranks: Sequence[Any] = (
 def judge(path: str | Path) -> Judge:
   """A finished judge from its folder, workdir/judge/a: with its temperature."""
   folder = Path(path).expanduser()
-  told = read(folder)
-  if told is None:
-    raise WeightsError(f'{folder}: there is no {TOLD}; train it first (--stage=judge)')
-  found = scaled(trained(folder), told['temperatures'], told['knots'])
-  if found.digest != told['digest']:
-    raise WeightsError(
-      f'{folder}: its newest checkpoint is not the one that {TOLD} tells of '
-      f'({found.digest[:16]}, not {told["digest"][:16]}); bring that back, or remove {TOLD} and '
-      'run --stage=judge again'
-    )
+  facts = told.needed(read(folder), folder, 'judge')
+  found = scaled(trained(folder), facts['temperatures'], facts['knots'])
+  told.same(folder, 'judge', found.digest, facts)
   return found
 
 
 def read(folder: Path) -> dict[str, Any] | None:
   """judge.json, or None where there is none."""
-  path = folder / TOLD
-  if not path.exists():
-    return None
-  try:
-    told: dict[str, Any] = json.loads(path.read_text())
-    whole = told.pop('seal') == sealed(told)
-    [told[key] for key in ('steps', 'config', 'digest', 'temperatures', 'knots', 'each', 'records')]
-    if not whole:
-      raise ValueError('it was changed since it was written')
-    return told
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ConfigError(
-      f'{path}: cannot be read ({error!r:.200}); remove it, and --stage=judge makes it again'
-    ) from None
-
-
-def sealed(told: Mapping[str, Any]) -> str:
-  """sha256 of what a judge.json says."""
-  return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+  return told.read(folder / TOLD, ('temperatures', 'knots', 'each'))
 
 
 def published(path: str | Path, attributes: Sequence[str], size: int = 64) -> Judge:

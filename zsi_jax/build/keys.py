@@ -92,7 +92,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 ROLES = 'denoiser', 'classifier'
-GROUPS = *ROLES, 'judge'  # of a config: networks that are trained
+GROUPS = *ROLES, 'judge', 'eyes'  # of a config: networks that are trained
 NEVER = {  # what changes where, how fast and how long, but not which, numbers are made
   *('check', 'mesh', 'log', 'data.root', 'data.workers'),
   *(
@@ -134,7 +134,7 @@ def reduced(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
       if own.get(key, 0) is None:
         del own[key]
   if stage == 'sample':
-    never |= {'judge'}
+    never |= {'judge', 'eyes'}  # what is drawn with eyes says which by their digests
   else:
     never |= {group for group in told if group not in DATA}
   if stage in ROLES:
@@ -143,6 +143,9 @@ def reduced(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     own = ('kind', 'attributes', 'draws', 'copies', 'ranked') if stage == TRUTH else ('truth',)
     never -= {'judge'}
     never |= {'split', 'support', 'data.keep', *(f'judge.{key}' for key in own)}
+  elif stage.startswith('eyes/'):
+    never -= {'eyes'}
+    never |= {'split', 'support', 'eyes.kinds', *BATCHES}
   elif stage == 'prepare':
     never |= {*BATCHES}
   for key in sorted(never, key=lambda k: -k.count('.')):  # parts before the groups they are in

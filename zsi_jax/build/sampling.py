@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from zsi_jax.build import conditions
 from zsi_jax.build.keys import ConfigError, near, plain
 
 if TYPE_CHECKING:  # jax loads where something is drawn, not where a config is read
@@ -43,7 +44,11 @@ def solver_of(kind: str) -> Callable[..., Any]:
       return dpm
     case 'heun':
       return heun
-  kinds = 'ancestral', 'langevin', 'ddim', 'dpm++', 'heun'
+    case 'ddnm':
+      return ddnm
+    case 'reverse':
+      return reverse
+  kinds = 'ancestral', 'langevin', 'ddim', 'dpm++', 'heun', 'ddnm', 'reverse'
   raise ConfigError(f'sample.solver.kind: there is no solver {kind!r}{near(kind, kinds)}')
 
 
@@ -85,6 +90,20 @@ def heun(*, clip: bool = True) -> Any:
   from zsi_jax.core import Heun
 
   return Heun(clip=clip)
+
+
+def ddnm(*, eta: float = 0.5, inject: str = 'sample', clip: bool = True) -> Any:
+  """FreeDoM's for faces."""
+  from zsi_jax.core import DDNM
+
+  return DDNM(eta, clip, inject)
+
+
+def reverse(*, inject: str = 'sample') -> Any:
+  """Z-Magic's."""
+  from zsi_jax.core import ReverseDiffusion
+
+  return ReverseDiffusion(inject=inject)
 
 
 def solver(config: ConfigDict) -> Any:
@@ -131,6 +150,7 @@ def checked(config: ConfigDict) -> None:
   if own.cond is not None and not own.cond:
     raise ConfigError('sample.cond = () names no class: (0,), or None')
   solver(config)
+  conditions.checked(config)
   if own.task != 'draw':
     task(config)
 
@@ -184,6 +204,7 @@ def told(config: ConfigDict, whole: bool) -> dict[str, Any]:
   elif whole and said['weights'] is not None:
     names += ['weights', 'at'] + ['classes'] * (said['classes'] is not None)
   names += {'slerp': SLERP, 'edit': EDIT}.get(said['task'], ()) if whole else ()
+  names += ['conditions', 'guide', 'tuples'] if whole and said['conditions'] else []
   names += ['cond'] * (said['cond'] is not None)
   return {name: said[name] for name in names}
 

@@ -46,6 +46,7 @@ from zsi_jax.core.tree import (
   fold,
   positive,
   rms,
+  root,
   static,
   weight,
 )
@@ -200,7 +201,10 @@ class Ahead(Around):
 
 
 class Lookahead(Ahead):
-  """p(a, b | x) = p(a | x) p(b | a, x): b is asked where the move guided by a lands (1)."""
+  """p(a, b | x) = p(a | x) p(b | a, x): b is asked where the move guided by a lands (1).
+
+  The note ahead/cos is that of both parts of the score.
+  """
 
   then: Guidance
 
@@ -216,7 +220,8 @@ class Lookahead(Ahead):
     (back,), notes = self.ask((self.then,), keys, field, lead, move, given)
     total = lead.score + back
     score = total if self.mode == 'x0' else back  # there the landing obeys nobody yet
-    land = self.put(lead.land, score, total, move, gather(lead.notes, notes))
+    told = gather(lead.notes, notes, {'ahead/cos': between(lead.score, back)})
+    land = self.put(lead.land, score, total, move, told)
     return land._replace(carry=carry)
 
 
@@ -234,6 +239,13 @@ def pulled(go: Callable[..., tuple[Array, Any]], x: Array, mode: str) -> tuple[A
     return (go(x + d * v)[0] - x_hat) / positive(d)
 
   return x_hat, nudged, more
+
+
+def between(a: Array, b: Array) -> Array:
+  """The cosine of two scores of each example, [B]; 0 where one is zero."""
+  a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+  lengths = positive(root(jnp.sum(a**2, -1)) * root(jnp.sum(b**2, -1)))
+  return jnp.sum(a * b, -1) / lengths
 
 
 def hessian(score: Callable[[Array], Array], x: Array, product: str) -> Pull:

@@ -72,6 +72,12 @@ def entries(source: Source, index: int, names: Sequence[str]) -> Record:
   return {name: record[name] for name in names}
 
 
+def stacked(source: Source, index: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+  """Some entries of some records: name -> [n, ...]."""
+  rows = [entries(source, int(i), names) for i in index]
+  return {name: np.stack([row[name] for row in rows]) for name in names}
+
+
 def digest(source: Source) -> str:
   """8 hex digits of the name and parameters: two sources of one digest hold the same records."""
   text = json.dumps([source.name, dict(source.parameters)], sort_keys=True)

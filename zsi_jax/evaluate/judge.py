@@ -161,7 +161,9 @@ class Judge:
         f'a judge of {", ".join(self.attributes)} for images {list(want)} was given images '
         f'{list(x.shape[1:])}; train one on images of that size'
       )
-    rows = [[np.asarray(a)[:n] for a in self._apply(self.variables, b)] for b, n in self._cut(x)]
+    rows = [
+      [np.asarray(a)[:n] for a in self._apply(self.variables, b)] for b, n in cut(x, self.batch)
+    ]
     out, seen = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     return out.astype(np.float64), seen
 
@@ -172,11 +174,12 @@ class Judge:
 
     return jax.jit(seen)
 
-  def _cut(self, x: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of one size, the last filled up: one program."""
-    for at in range(0, len(x), self.batch):
-      rows = np.minimum(np.arange(at, at + self.batch), len(x) - 1)
-      yield x[rows], min(self.batch, len(x) - at)
+
+def cut(x: np.ndarray, batch: int) -> Iterator[tuple[np.ndarray, int]]:
+  """Batches of one size, the last filled up: one program."""
+  for at in range(0, len(x), batch):
+    rows = np.minimum(np.arange(at, at + batch), len(x) - 1)
+    yield x[rows], min(batch, len(x) - at)
 
 
 def may_judge(told: Mapping[str, Any]) -> str | None:

@@ -99,8 +99,7 @@ def pairs(name: str, rows: Rows, attributes: Sequence[str]) -> list[Any]:
 
 def along(name: str, rows: Rows, fraction: np.ndarray, attributes: Sequence[str]) -> list[Any]:
   """Of a set between pairs: what is seen at each fraction of the way."""
-  places = np.unique(fraction)
-  lines = []
+  places, lines = np.unique(fraction), list[Values]()
   for source, p in judged(rows, attributes):
     parts = [part[np.isfinite(part)] for part in (p[fraction == place] for place in places)]
     if min(map(len, parts)):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, flat, plain
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import curves, examined, findings, looking, scoring, sets
+from zsi_jax.stages import curves, examined, findings, looking, obeyed, scoring, sets
 from zsi_jax.stages.config import load
 from zsi_jax.stages.examined import TRAINED
 from zsi_jax.stages.sets import Images
@@ -34,7 +34,7 @@ def document(
   """metrics.json."""
   own = config.evaluate
   warnings = [f'judge {name} is not fit to judge: {why}' for name, why in bench.unfit.items()]
-  if not bench.judges and bench.meter is None:
+  if not bench.judges and bench.meter is None and not config.sample.conditions:
     warnings.append('nothing says what is in the images: no judge is trained, and no meter fits')
   error = bench.told.get('truth', {}).get('error', {}).get('rmse')
   if bench.meter is None and error is not None and error > ROUGH:
@@ -42,6 +42,7 @@ def document(
       f'what is called truth is measured by a network with an rms error of {error:.2g}'
     )
   looked = examined.examine(config, workdir, found, bench, records)
+  named = {one.name: one for one in found}
   told, scored, labels = looked.values, looked.scored, looked.labels
   train, reference = looked.training.base
   line, _ = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
@@ -54,6 +55,7 @@ def document(
     *curves.swept([(one.weights, told[one.name]) for one in found]),
     *curves.amounts([(one.label, looked.amounts[one.name], told[one.name]) for one in found]),
     *curves.bars(groups, *BETWEEN),
+    *obeyed.fronts(looked.obeyed, named),
     *looked.figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
@@ -70,6 +72,7 @@ def document(
   paper = dict[str, dict[str, str]]()
   for name, metric, text in config.report.paper:
     paper.setdefault(name, {})[metric] = text
+  tables = obeyed.against(config.report.against, looked.obeyed, named, own.bootstrap)
   figures += reliability(bench)
   figures += looking.figures(config, workdir, classifiers(workdir, found), records)
   return {
@@ -82,7 +85,7 @@ def document(
     'sets': rows,
     'paper': paper,
     'headline': headline(config, bench),
-    'tables': judges(bench),
+    'tables': [*judges(bench), *tables],
     'figures': [*figures, *looked.images],
     'warnings': warnings + looked.warnings,
   }
@@ -149,12 +152,18 @@ def described(config: ConfigDict, workdir: Path) -> dict[str, Any]:
   title, _, about = own.about.partition('\n\n')
   return {
     'title': own.title or ' '.join(title.split()).rstrip('.') or workdir.name,
-    'about': about.strip(),
+    'about': flowing(about),
     'config': own.config,
     'preset': own.config.rpartition(':')[2] if ':' in own.config else None,
     'figure': own.figure,
     'command': f'zsi run {own.config} --workdir=runs/{workdir.name}{said(config)}',
   }
+
+
+def flowing(text: str) -> str:
+  """Paragraphs of one line each, but for those that are indented."""
+  parts = text.strip('\n').split('\n\n')
+  return '\n\n'.join(p if p.startswith(' ') else ' '.join(p.split()) for p in parts).strip()
 
 
 def said(config: ConfigDict) -> str:
@@ -250,8 +259,9 @@ def cost(workdir: Path, found: list[Images]) -> dict[str, Any]:
   """Seconds of each stage, by what it left."""
   seconds = dict[str, float]()
   folders = list(dict.fromkeys(one.home for one in found))
-  own = [path.parent.relative_to(workdir) for path in workdir.glob('judge/*/judge.json')]
-  roles = {'denoiser': [Path('denoiser')], 'classifier': [Path('classifier')], 'judge': own}
+  own = {'eyes': 'eyes/*/*/eye.json', 'judge': 'judge/*/judge.json'}
+  roles = {role: [Path(role, f'{role}.json')] for role in ('denoiser', 'classifier')}
+  roles |= {k: [p.relative_to(workdir) for p in workdir.glob(v)] for k, v in own.items()}
   for role, names in roles.items():
     told = [row for f in [workdir, *folders] for name in names if (row := timed(f / name))]
     unique = {json.dumps(row['stamp'], sort_keys=True): row['seconds'] for row in told}
@@ -262,9 +272,8 @@ def cost(workdir: Path, found: list[Images]) -> dict[str, Any]:
   return {'seconds': seconds, 'device': ', '.join(dict.fromkeys(map(str, makers)))}
 
 
-def timed(folder: Path) -> dict[str, Any] | None:
+def timed(path: Path) -> dict[str, Any] | None:
   """What a network said when it was finished."""
-  path = folder / f'{"judge" if folder.parent.name == "judge" else folder.name}.json'
   try:
     told: dict[str, Any] = json.loads(path.read_text())
     return told if {'stamp', 'seconds'} <= told.keys() else None

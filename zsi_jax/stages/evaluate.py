@@ -21,7 +21,7 @@ from zsi_jax.build.keys import ConfigError, plain
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import digest
-from zsi_jax.stages import document, findings, prepare, scoring, sets, sweep
+from zsi_jax.stages import document, findings, obeyed, prepare, scoring, sets, sweep, tuples
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.sets import Images
 
@@ -71,7 +71,7 @@ def evaluated(config: ConfigDict, workdir: Path) -> None:
   except MetricError as error:
     raise ConfigError(f'evaluate: {error}') from None
   told['cost']['seconds']['evaluate'] = round(time.monotonic() - start, 3)
-  told['warnings'] += [f'{name} is not drawn yet' for name in missing]
+  told['warnings'] += [f'not drawn yet: {", ".join(missing)}'] if missing else []
   told['depends'] = depends
   told['files'] = [path.name for path in sorted(folder.glob('dial-*.json'))]
   text = json.dumps(told, indent=1, allow_nan=False) + '\n'
@@ -122,6 +122,11 @@ def depending(
     'sweep': {key: v for key, v in (sweep.read(workdir) or {}).items() if key != 'stamp'},
     'bench': [bench.digest, dict(bench.unfit)],
     'records': [records.data(), records.split()],
+    'eyes': [
+      tuples.digests(obeyed.as_drawn(config, one), workdir, tuples.JUDGE)
+      for one in found
+      if obeyed.measured(config, one)
+    ],
     'config': {k: v for k, v in told.items() if k not in ('check', 'mesh', 'log')},
   }
   return {key: digest(json.loads(json.dumps(value))) for key, value in whole.items()}

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from zsi_jax.evaluate import aimed
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import curves, findings, pictures, resembling, scoring
+from zsi_jax.stages import curves, findings, obeyed, pictures, resembling, scoring, tuples
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.sets import Images
 
@@ -28,6 +28,7 @@ class Examined:
   values: dict[str, findings.Values] = dataclasses.field(default_factory=dict)
   scored: dict[str, scoring.Rows] = dataclasses.field(default_factory=dict)
   labels: dict[str, str] = dataclasses.field(default_factory=dict)
+  obeyed: dict[str, obeyed.Rows] = dataclasses.field(default_factory=dict)
   amounts: dict[str, int] = dataclasses.field(default_factory=dict)  # of training records
   figures: list[Any] = dataclasses.field(default_factory=list)
   images: list[Any] = dataclasses.field(default_factory=list)  # figures, too
@@ -43,8 +44,8 @@ def examine(
   records: scoring.Records,
 ) -> Examined:
   own, folder = config.evaluate, workdir / 'evaluate'
-  near = resembling.Resemblance(config, folder, bench, records)
-  told = Examined(Training(config, workdir, bench), protocol=near.protocol)
+  likeness = resembling.Resemblance(config, folder, bench, records)
+  told = Examined(Training(config, workdir, bench), protocol=likeness.protocol)
   for one in found:
     pixels, given = one.read()
     seen = scoring.scores(folder / 'scores', one.name, one.digest, bench, pixels)
@@ -55,7 +56,13 @@ def examine(
     dial(folder, one, seen, given, bench)
     told.figures += curves.asked(one.name, one.label, seen, given, bench.attributes)
     told.figures += curves.pairs(one.name, seen, bench.attributes)
-    if 'source' in given:
+    if obeyed.measured(config, one):
+      rows = obeyed.seen(config, workdir, one, pixels)
+      values |= obeyed.values(rows, own.bootstrap)
+      told.obeyed[one.name] = rows
+      near = tuples.drawn(obeyed.as_drawn(config, one), workdir, len(pixels))
+      told.images.append(pictures.met(folder, one, label, pixels, near))
+    elif 'source' in given:
       images = scoring.Records(config, one.home).images
       if 'fraction' in given:
         told.figures += curves.along(one.name, seen, given['fraction'], bench.attributes)
@@ -65,12 +72,12 @@ def examine(
         values |= resembling.kept(pixels, origins)
         told.images.append(pictures.edits(folder, one, label, pixels, origins))
     train, known = told.training.of(one)
-    copied, shown = near.copies(one, pixels, seen, train, known)
+    copied, shown = likeness.copies(one, pixels, seen, train, known)
     told.images += shown
-    told.values[one.name] = values | near.of(one, pixels, seen) | copied
+    told.values[one.name] = values | likeness.of(one, pixels, seen) | copied
     told.scored[one.name], told.labels[one.name] = seen, label
     told.amounts[one.name] = len(train)
-  told.warnings += near.warnings
+  told.warnings += likeness.warnings
   return told
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from zsi_jax.build import models, sampling, trained
 from zsi_jax.build.keys import ROLES, ConfigError
-from zsi_jax.stages import evaluate, given, judge, prepare, sample, training
+from zsi_jax.stages import evaluate, eyes, given, judge, prepare, sample, training
 
 
 def foresee(
@@ -30,6 +30,7 @@ def foresee(
       pipeline.check()
       training.planned(config, workdir, role, pipeline)
   if home in (None, workdir):
+    eyes.foresee(config, workdir)
     judge.foresee(config, workdir)
   networks(config, workdir, workdir if home is None else home)
   if config.sample.task != 'draw':

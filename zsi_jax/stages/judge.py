@@ -6,30 +6,25 @@ workdir/judge/<copy>/judge.json                         written last: how far it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax import distributed
 from zsi_jax.build import judging
 from zsi_jax.build.judging import Asked, Parts
-from zsi_jax.build.keys import ConfigError, meaning
-from zsi_jax.data.mesh import on_mesh
+from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.pipeline import Pipeline
-from zsi_jax.data.record import Source, entries
+from zsi_jax.data.record import Source, stacked
 from zsi_jax.evaluate import calibrate, histogram
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.evaluate.judge import Judge, fits, may_judge
 from zsi_jax.io.log import logger
-from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import prepare, training
+from zsi_jax.stages import prepare, tested
 from zsi_jax.stages import workdir as work
-from zsi_jax.train.loop import Feed, fit
-from zsi_jax.train.sharding import AXES
 
 __all__ = ['foresee', 'judge', 'may_judge', 'taught', 'trusted']
 ROUGH = 1.5  # floors: z that is rougher is not uniform
@@ -51,41 +46,30 @@ def judge(config: ConfigDict, workdir: Path) -> None:
   """Every judge that the config asks for; one that is finished is only named."""
   for role in judging.roles(config):
     with work.shared(workdir):
-      one(config, workdir, role)
+      told = tested.finish(config, workdir, lesson(config, workdir, role))
+      if told is not None and (why := may_judge(told)):
+        logger.warning('%s may not judge: %s', role, why)
 
 
-def one(config: ConfigDict, workdir: Path, role: str) -> None:
+def lesson(config: ConfigDict, workdir: Path, role: str) -> tested.Lesson:
+  """A ConfigError where it cannot be."""
   folder, plan = workdir / role, planned(config, workdir, role)
-  told = distributed.alone(
-    lambda: training.finished(config, workdir, role), f'what is there of {role}'
-  )
-  if told is not None:
-    if config.check:
-      distributed.alone(lambda: checked(folder, plan, told), f'{role}: checked')
-    logger.info('%s: %s is done (%s)', role, workdir, summary(told))
-    return
 
-  def agree(carried: Any) -> None:
-    training.same(workdir, role, carried, config)
-
-  facts = taught(config, folder, role, plan.asked, plan.pipeline, agree)
-
-  def end() -> dict[str, Any]:
+  def test() -> dict[str, Any]:
     found = judging.trained(folder)
-    said = tested(found, plan, config.judge.ranked)
+    said = worth(found, plan, config.judge.ranked)
     found = judging.scaled(found, said['temperatures'], said['knots'])
-    whole = {'role': role, **facts, **said, 'digest': found.digest}
-    own = meaning(config, role)
-    whole |= {'config': own, 'stamp': stamp(own, seeds=config.seed)}
-    whole = json.loads(json.dumps(whole))
-    whole['seal'] = judging.sealed(whole)
-    work.write(folder / judging.TOLD, (json.dumps(whole, indent=1) + '\n').encode())
-    return whole
+    return {**said, 'digest': found.digest}
 
-  told = distributed.alone(end, f'{role}: written')
-  logger.info('%s: %s is trained (%s)', role, workdir, summary(told))
-  if why := may_judge(told):
-    logger.warning('%s may not judge: %s', role, why)
+  return tested.Lesson(
+    role,
+    lambda: job(config, role, plan.asked, plan.pipeline),
+    plan.pipeline,
+    plan.asked.task.attributes,
+    test,
+    lambda told: checked(folder, plan, told),
+    summary,
+  )
 
 
 def planned(config: ConfigDict, workdir: Path, role: str) -> Plan:
@@ -99,9 +83,7 @@ def planned(config: ConfigDict, workdir: Path, role: str) -> Plan:
 def foresee(config: ConfigDict, workdir: Path) -> None:
   """What `judge` would refuse; nothing is allocated."""
   for role in judging.roles(config):
-    if training.there(config, workdir, role) is None:
-      plan = planned(config, workdir, role)
-      training.laid(config, 'judge', job(config, role, plan.asked, plan.pipeline))
+    tested.foresee(config, workdir, role, partial(lesson, config, workdir, role))
 
 
 def job(config: ConfigDict, role: str, asked: Asked, pipeline: Pipeline) -> Any:
@@ -120,17 +102,10 @@ def taught(
 ) -> dict[str, Any]:
   """A judge trained in a folder, from its last checkpoint on; the facts of it, by all processes."""
   todo = job(config, role, asked, pipeline)
-  layout = training.laid(config, 'judge', todo)
-  names = *training.NEEDED, *asked.task.attributes
-
-  def feed(position: Any) -> Feed:
-    batches = pipeline.batches(0 if position is None else position)
-    return training.Picked(on_mesh(batches, layout.mesh, AXES), names)
-
-  return fit(todo, layout, feed, folder, seed=config.seed, wandb=config.log.wandb, agree=agree)
+  return tested.taught(config, folder, 'judge', todo, pipeline, asked.task.attributes, agree)
 
 
-def tested(found: Judge, plan: Plan, ranked: bool) -> dict[str, Any]:
+def worth(found: Judge, plan: Plan, ranked: bool) -> dict[str, Any]:
   """Temperatures by the records that tune them, and what the judge is worth on those that test."""
   of, parts = plan.asked, plan.parts
   logits = [outputs(found, plan.source, index) for index in (parts.tune, parts.test)]
@@ -185,7 +160,7 @@ def outputs(found: Judge, source: Source, index: np.ndarray) -> np.ndarray:
 
 
 def images(source: Source, index: np.ndarray) -> np.ndarray:
-  return np.stack([entries(source, int(i), ('image',))['image'] for i in index])
+  return stacked(source, index, ('image',))['image']
 
 
 def tempered(tune: tuple[Any, Any], test: tuple[Any, Any], yes: bool) -> dict[str, Any]:
@@ -237,7 +212,7 @@ def checked(folder: Path, plan: Plan, told: Mapping[str, Any]) -> None:
   judging.judge(folder)  # of these weights
   if plan.parts.digest != told['records']['digest']:
     raise ConfigError(f'{folder}: it was tested on other records than the seed and the data give')
-  again = tested(judging.trained(folder), plan, bool(told['knots']))
+  again = worth(judging.trained(folder), plan, bool(told['knots']))
   for name, row in told['each'].items():
     for group, key in (('error', 'rmse'), ('nll', 'after'), ('uniform', 'l2')):
       if row.get(group) and abs(row[group][key] - again['each'][name][group][key]) > CLOSE:

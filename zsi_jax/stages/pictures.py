@@ -13,6 +13,7 @@ from zsi_jax.io.images import grid
 from zsi_jax.stages import findings
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.sets import Images
+from zsi_jax.stages.tuples import Tuples
 
 COLUMNS = 16
 SHOWN = 64
@@ -77,6 +78,17 @@ def edits(
   return saved(
     folder, f'{one.name}-edits.png', np.concatenate(rows), f'{label}: before and after',
     'Above the given records, below what they became.', columns=min(COLUMNS, shown),
+  )  # fmt: skip
+
+
+def met(folder: Path, one: Images, label: str, pixels: np.ndarray, near: Tuples) -> dict[str, Any]:
+  """The first images, each below the records of its conditions."""
+  shown = min(len(pixels), COLUMNS)
+  rows = [near.images(np.arange(shown), name) for name in near.names]
+  return saved(
+    folder, f'{one.name}-conditions.png', np.concatenate([*rows, pixels[:shown]]),
+    f'{label}: {", ".join(near.names)}, and what was drawn',
+    'A row for each condition: the record that the image below is to be near to.', columns=shown,
   )  # fmt: skip
 
 

@@ -21,12 +21,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import chains, models, sampling, trained
+from zsi_jax.build import chains, conditions, models, sampling, trained
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.build.models import Model, keys
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.log import bar, logger
-from zsi_jax.stages import given, prepare, redraw, training
+from zsi_jax.stages import given, prepare, redraw, training, tuples
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.drawing import Crew, Task, micro_batches
 from zsi_jax.stages.run import SEEN
@@ -114,7 +114,7 @@ def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
         source,
         tuple(model.shape),
         instead,
-        support=supports(config, workdir, guided=False),
+        support=supports(config, workdir, whole=False),
       ),
       chains.Draw(tuple(model.shape)),
       (
@@ -127,12 +127,14 @@ def tasks(config: ConfigDict, workdir: Path, model: Model) -> Iterator[Task]:
     )
 
 
-def supports(config: ConfigDict, workdir: Path, guided: bool) -> dict[str, str | None]:
+def supports(config: ConfigDict, workdir: Path, whole: bool) -> dict[str, str | None]:
   """By path, what each network was shown, as its own workdir declares; None: nobody knows."""
   own = config.sample
   paths = {'denoiser': [own.denoiser or str(workdir)]}
-  paths |= {'classifier': list(own.classifiers) or [str(workdir)]} if guided else {}
-  return {f'{role} {k}': shown(path, role) for role in paths for k, path in enumerate(paths[role])}
+  by = whole and sampling.guided(config)
+  paths |= {'classifier': list(own.classifiers) or [str(workdir)]} if by else {}
+  seen = {f'{role} {k}': shown(path, role) for role in paths for k, path in enumerate(paths[role])}
+  return seen | ({'eyes': 'all'} if whole and own.conditions else {})
 
 
 def shown(path: str, role: str) -> str | None:
@@ -168,9 +170,17 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
       chain = chains.Edit(stop, own.upward, own.cfg is not None)
       solver = chains.decaying(solver, own.stop * model.config['denoiser']['T'])
   taken = {name: beside[name] for name in ('aim', 'fraction') if name in beside}
+  guidance, near = sampling.guidance(config, model), None
+  if conditions.asked(config):
+    near = tuples.drawn(config, workdir, n)
+    guidance, solver, source['eyes'] = tuples.guided(config, workdir, solver)
+    source['records'], beside['source'] = near.told, near.index
+    looks = tuples.references(config, workdir, tuples.GUIDE)
 
   def give(images: np.ndarray) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {name: array[images] for name, array in taken.items()}
+    if near is not None:
+      return found | near.seen(images, looks)
     return found if brought is None else found | {'image': brought.images(images)}
 
   return Task(
@@ -179,13 +189,13 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
       source,
       tuple(model.shape),
       beside=beside,
-      support=supports(config, workdir, sampling.guided(config)),
+      support=supports(config, workdir, whole=True),
     ),
     chain,
     (
       model.process,
       sampling.conditioned(config, model.denoiser, whole=True),
-      sampling.guidance(config, model),
+      guidance,
       solver,
     ),
     advice(config),
@@ -196,6 +206,8 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
 def advice(config: ConfigDict) -> str:
   """Against images that are no numbers."""
   own = config.sample
+  if own.conditions:
+    return f'lower sample.guide.rho, now {tuple(own.guide.rho)}, or raise sample.steps'
   for key in ('cfg', 'aim', 'weights'):
     if own[key] is not None:
       return f'lower sample.{key}, now {own[key]}, or raise sample.steps'

@@ -61,9 +61,17 @@ class Images:
     return self.told['sample'].get('weights')
 
   @property
+  def conditions(self) -> tuple[str, ...]:
+    """What its images were to be near to."""
+    return tuple(self.told['sample'].get('conditions', ()))
+
+  @property
   def label(self) -> str:
     """'λ = 30', '75 : 0', 'unguided', 'aimed, 60'; the other settings belong to the name."""
     own = self.told['sample']
+    if self.conditions:
+      said = zip(self.conditions, own['guide']['rho'], strict=True)
+      return f'{own["guide"]["kind"]}: {", ".join(f"{name} {rho:g}" for name, rho in said)}'
     if own.get('aim') is not None:
       return f'aimed, {own["aim"]:g}'
     if own.get('cfg') is not None:

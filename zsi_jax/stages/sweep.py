@@ -29,7 +29,7 @@ from zsi_jax.stages import workdir as work
 
 TOLD, FOLDER, BASE, UNGUIDED = 'sweep.json', 'variants', 'base', 'unguided'
 NETWORKS = {'denoiser': 'sample.denoiser', 'classifier': 'sample.classifiers'}  # where it is said
-ONCE = 'judge', 'evaluate', 'report'  # for all variants: they are measured by one thing
+ONCE = 'eyes', 'judge', 'evaluate', 'report'  # for all variants: they are measured by one thing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,8 @@ def variant(
   """One of them: what it says counts more than the command line, which is about all."""
   if wrong := [key for key in own if key.split('.')[0] in ONCE]:
     raise ConfigError(
-      f'{wrong[0]}: judge, evaluate and report are for all variants at once: say it in the config'
+      f'{wrong[0]}: {", ".join(ONCE[:-1])} and {ONCE[-1]} are for all variants at once: say '
+      'it in the config'
     )
   own = placed(own, base.workdir)
   config = configs.load(spec, {**kept(overrides, base.config, own), **own})
@@ -156,6 +157,8 @@ def variant(
     elif key not in own and not flat(base.config)[key]:
       override(config, key, (home,) if listed else home)
       taken += [role] * (not listed or sampling.guided(config))
+  if config.eyes.kinds and 'sample.eyes' not in own and config.sample.eyes is None:
+    override(config, 'sample.eyes', str(base.workdir))
   stages = ('prepare', *roles, 'sample')
   folder = base.workdir / FOLDER / name
   return Variant(name, config, folder, base.workdir, stages, tuple(taken), dict(own))

@@ -15,7 +15,8 @@ import jax
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import checkpoints, judging
+from zsi_jax.build import checkpoints, eyes, judging
+from zsi_jax.build import told as tells
 from zsi_jax.build.keys import ConfigError, differences, meaning, reduced, seed
 from zsi_jax.build.training import job
 from zsi_jax.data.mesh import on_mesh
@@ -92,14 +93,17 @@ def planned(config: ConfigDict, workdir: Path, role: str, pipeline: Pipeline) ->
 
 
 def place(workdir: Path, role: str) -> Path:
-  return workdir / role / f'{role.partition("/")[0]}.json'  # of 'judge/a' it is judge.json
+  return workdir / role / tells.name(role)
 
 
 def read(workdir: Path, role: str) -> dict[str, Any] | None:
-  """<role>.json, or None where there is none; that of a judge is sealed."""
+  """<role>.json, or None where there is none; that of a judge or of an eye is sealed."""
   path = place(workdir, role)
-  if path.name == judging.TOLD:
-    return judging.read(path.parent)
+  match path.name:
+    case judging.TOLD:
+      return judging.read(path.parent)
+    case eyes.TOLD:
+      return eyes.read(path.parent)
   if not path.exists():
     return None
   try:

@@ -1,0 +1,216 @@
+"""Conditions from records to the page: whom images are near to, and how near."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from tests.stages import drawer
+from zsi_jax.build import eyes as build
+from zsi_jax.build import trained
+from zsi_jax.build.keys import ConfigError
+from zsi_jax.guide import energies
+from zsi_jax.report.shape import checked
+from zsi_jax.stages import evaluate, eyes, obeyed, prepare, sample, sets, sweep, tuples
+from zsi_jax.stages.config import load
+from zsi_jax.stages.foresight import foresee
+from zsi_jax.stages.report import report
+
+pytestmark = pytest.mark.usefixtures('cache')
+NAMES = 'identity', 'landmarks'
+SAID = {
+  'data.options.n': 120,
+  'data.options.people': 12,
+  'eyes.kinds': NAMES,
+  'eyes.holdout': 0.34,
+  'eyes.net.width': 8,
+  'eyes.batch': 16,
+  'eyes.steps': 3,
+  'eyes.warmup': 0,
+  'eyes.decay': 'constant',
+  'sample.denoiser': 'fake',
+  'sample.n': 6,
+  'sample.batch': 3,
+  'sample.per_file': 6,
+  'sample.unguided': 6,
+  'sample.steps': 3,
+  'evaluate.bins': 2,
+  'evaluate.bootstrap': 20,
+}
+AHEAD = {'sample.guide.kind': 'lookahead', 'sample.name': 'ahead_x1'}
+
+
+def config(**more):
+  found = load('configs/zmagic/identity_landmarks.py:tiny', SAID | more)
+  with found.unlocked():
+    found.report.against = (('ahead_x1', 'sum_x1'), ('ahead_x2', 'sum_x1'))
+  return found
+
+
+def wide(own, workdir=None):
+  """Of 32 pixels."""
+  return dataclasses.replace(drawer.model(own, workdir), shape=(32, 32, 3))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny():
+  before = jax.config.read('jax_disable_most_optimizations')
+  jax.config.update('jax_disable_most_optimizations', True)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(trained, 'model', wide)
+    yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory, cache, tiny):
+  folder = tmp_path_factory.mktemp('tuples')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('ZSI_DATA_DIR', str(folder / 'data'))
+    home = folder / 'w'
+    prepare.prepare(config(), home)
+    eyes.eyes(config(), home)
+    sample.sample(config(), home)
+    sample.sample(config(**AHEAD, **{'sample.guide.rho': (6.0, 60.0)}), home)
+    evaluate.evaluate(config(), home)
+    yield home
+
+
+def test_records_are_of_persons_whom_no_eye_has_seen(made):
+  several = tuples.drawn(config(), made, 50)
+  one = tuples.drawn(config(**{'sample.tuples': 'one'}), made, 50)
+  assert one.index.shape == (50, 2) and (one.index[:, 0] == one.index[:, 1]).all()
+  assert (one.index[:, 0] == several.index[:, 0]).all()
+  who = np.arange(120) % 12
+  pairs = who[several.index]
+  assert (pairs[:, 0] != pairs[:, 1]).all()
+  learned = [build.parts(config(), role, who).learn for role in build.roles(config())]
+  assert not set(pairs.ravel()) & set(who[np.concatenate(learned)])
+  again = tuples.drawn(config(**{'sample.seed': 7}), made, 50)
+  assert (again.index != several.index).any()
+
+
+def test_what_an_image_is_given_is_what_the_guide_sees(made):
+  near = tuples.drawn(config(), made, 6)
+  rows = np.array([0, 3])
+  refs = tuples.references(config(), made, tuples.GUIDE)
+  found = near.seen(rows, refs)
+  assert found['identity'].shape == (2, 128) and found['landmarks'].shape == (2, 68, 2)
+  eye = build.eye(made / 'eyes/landmarks/guide')
+  x = np.float32(near.images(rows, 'landmarks')) / np.float32(127.5) - 1
+  np.testing.assert_allclose(found['landmarks'], eye(x), atol=1e-5)
+  judge = tuples.looks(config(), made, tuples.JUDGE)['landmarks'](x)
+  assert np.abs(np.asarray(judge) - found['landmarks']).max() > 1e-4
+
+
+def test_what_is_drawn_says_by_what(made):
+  told = json.loads((made / 'samples/ahead_x1/sample.json').read_text())
+  assert told['sample']['conditions'] == list(NAMES)
+  assert told['sample']['guide']['kind'] == 'lookahead' and told['support']['eyes'] == 'all'
+  assert told['eyes'] == {k: build.facts(made / f'eyes/{k}/guide')['digest'] for k in NAMES}
+  rows = np.load(made / 'samples/ahead_x1/00000.npz')
+  assert (rows['source'] == tuples.drawn(config(), made, 6).index).all()
+  plain = json.loads((made / 'samples/unguided/sample.json').read_text())
+  assert 'eyes' not in plain and 'eyes' not in plain['support']
+  assert plain['sample'].keys().isdisjoint({'conditions', 'guide', 'tuples'})
+  with np.load(made / 'samples/sum_x1/00000.npz') as other:
+    assert (other['images'] != rows['images']).any()
+
+
+def test_other_eyes_are_other_images(made, tmp_path):
+  home = shutil.copytree(made, tmp_path / 'w')
+  shutil.rmtree(home / 'eyes/identity/guide')
+  shutil.copytree(home / 'eyes/identity/judge', home / 'eyes/identity/guide')
+  with pytest.raises(ConfigError, match='images of another sampling: eyes'):
+    sample.sample(config(), home)
+
+
+def test_distances_are_those_of_the_judging_eyes(made):
+  told = checked(json.loads((made / 'evaluate/metrics.json').read_text()))
+  found, _ = sets.found(made)
+  one = next(each for each in found if each.name == 'ahead_x1')
+  pixels, _ = one.read()
+  near = tuples.drawn(config(), made, 6)
+  judge, x = (
+    tuples.looks(config(), made, tuples.JUDGE),
+    np.float32(pixels) / np.float32(127.5) - 1,
+  )
+  ref = near.seen(np.arange(6), tuples.references(config(), made, tuples.JUDGE))
+  seen = {k: np.asarray(look(x)) for k, look in judge.items()}
+  values = told['sets']['ahead_x1']['values']
+  wanted = np.asarray(energies.cosine(seen['identity'], ref['identity'])).mean()
+  assert values['identity/1 - cosine']['value'] == pytest.approx(wanted, abs=1e-4)
+  gap = np.linalg.norm((seen['landmarks'] - ref['landmarks']).reshape(6, -1), axis=1)
+  assert values['landmarks/L2']['value'] == pytest.approx(gap.mean(), rel=1e-3)
+  true = (near.of(np.arange(6), 'landmarks', 'landmarks') + 0.5) / 32
+  apart = np.linalg.norm(true[:, 36] - true[:, 45], axis=1)
+  nme = (np.linalg.norm(seen['landmarks'] - true, axis=2).mean(1) / apart).mean()
+  assert values['landmarks/NME']['value'] == pytest.approx(nme, rel=1e-3)
+  assert 'identity/1 - cosine' in told['sets']['unguided']['values']  # of the same tuples
+  (table,) = [t for t in told['tables'] if t['title'] == 'ahead_x1 against sum_x1']
+  assert [row[0] for row in table['rows']] == [
+    'identity/1 - cosine', 'identity/L2', 'landmarks/L2', 'landmarks/NME'
+  ]  # fmt: skip
+  mine, base = (told['sets'][k]['values']['landmarks/L2']['value'] for k in ('ahead_x1', 'sum_x1'))
+  assert table['rows'][2][1]['value'] == pytest.approx(mine - base, abs=1e-6)
+  shown = [f['file'] for f in told['figures'] if f['kind'] == 'images']
+  assert 'ahead_x1-conditions.png' in shown and (made / 'evaluate/ahead_x1-conditions.png').exists()
+  report(config(), made)
+  assert 'ahead_x1 against sum_x1' in (made / 'report/index.html').read_text()
+
+
+def test_pairs_of_other_tuples_are_refused(made):
+  found = {one.name: one for one in sets.found(made)[0]}
+  rows = {name: obeyed.seen(config(), made, one, one.read()[0]) for name, one in found.items()
+          if one.conditions}  # fmt: skip
+  found['sum_x1'].told['sample']['tuples'] = 'one'
+  with pytest.raises(ConfigError, match='ahead_x1 and sum_x1 differ in tuples'):
+    obeyed.against((('ahead_x1', 'sum_x1'),), rows, found, 10)
+
+
+def test_fronts_go_along_strengths(made):
+  (one,) = [each for each in sets.found(made)[0] if each.name == 'sum_x1']
+  values = {
+    'sum_x1': (3.0, 4.0),
+    'sum_x4': (1.0, 5.0),
+    'sum_x0.5': (4.0, 2.0),
+    'alone_x1': (1.0, 1.0),
+  }
+  rows = {k: {'identity/1 - cosine': np.full(2, a), 'landmarks/L2': np.full(2, b)}
+          for k, (a, b) in values.items()}  # fmt: skip
+  (figure,) = obeyed.fronts(rows, dict.fromkeys(rows, one))
+  assert [line['label'] for line in figure['series']] == ['sum']
+  assert figure['series'][0]['x'] == [4, 3, 1] and figure['series'][0]['y'] == [2, 4, 5]
+  assert obeyed.fronts({'sum_x1': rows['sum_x1']}, {'sum_x1': one}) == []
+
+
+def test_every_variant_of_the_grid_is_foreseen(made, monkeypatch):
+  found = sweep.variants('configs/zmagic/identity_landmarks.py:tiny', SAID, made)
+  assert len({one.config.sample.name for one in found}) == len(found) == 31
+  long = next(one for one in found if one.name == 'long_sum_x2')
+  assert long.config.sample.steps == 150 and long.config.sample.guide.rho == (12.0, 120.0)
+  foresee(config(**{'sample.denoiser': None}), made, ())
+
+
+@pytest.mark.parametrize(
+  'said, words',
+  [
+    ({'data.options.people': 3}, 'each of the 2 copies needs two persons'),
+    ({'eyes.kinds': ('identity',)}, 'nobody sees landmarks'),
+  ],
+)
+def test_refused_before_anything_is_trained(said, words, tmp_path, made, monkeypatch):
+  monkeypatch.setenv('ZSI_DATA_DIR', str(made.parent / 'data'))
+  own = config(**said)
+  prepare.prepare(own, tmp_path / 'w')
+  with pytest.raises(ConfigError, match=words):
+    foresee(own, tmp_path / 'w', ('denoiser',))
+  if 'data.options.people' in said:
+    lent = config(**said, **{'sample.eyes': str(made)})
+    with pytest.raises(ConfigError, match='nobody knows whom they have seen|two persons'):
+      tuples.drawn(lent, tmp_path / 'w', 4)

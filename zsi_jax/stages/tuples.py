@@ -1,0 +1,136 @@
+"""What images shall be near to: records of persons whom no eye has seen, and what is seen in them.
+
+Image i has a record for each condition: of 'one' record all of them, which can be met together; of
+'several' persons one each, which conflict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from zsi_jax.build import conditions, eyes, sampling
+from zsi_jax.build.keys import ConfigError
+from zsi_jax.data.record import stacked, table
+from zsi_jax.data.transforms import normalise
+from zsi_jax.stages import prepare
+from zsi_jax.stages.given import picked
+
+GUIDE, JUDGE = 0, 1  # places of the copies in eyes.copies
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuples:
+  """Records [n, K] of K conditions."""
+
+  source: Any
+  index: np.ndarray
+  names: tuple[str, ...]
+  told: dict[str, Any]  # JSON: which records they are, and which eyes see them
+
+  def images(self, rows: np.ndarray, name: str) -> np.ndarray:
+    """Of one condition, uint8 [B, H, W, C]."""
+    return self.of(rows, name, 'image')
+
+  def of(self, rows: np.ndarray, name: str, field: str) -> np.ndarray:
+    return stacked(self.source, self.index[rows, self.names.index(name)], (field,))[field]
+
+  def seen(self, rows: np.ndarray, looks: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """{condition: what is seen in its records}, of eyes, or of words for a text."""
+    found = {}
+    for name, look in looks.items():
+      text = name == 'text'
+      x = self.of(rows, name, 'tokens') if text else normalise(self.images(rows, name))
+      found[name] = np.asarray(asked(look, x))
+    return found
+
+
+@jax.jit
+def asked(look: Any, x: Any) -> Any:
+  return look(x)
+
+
+def drawn(config: ConfigDict, workdir: Path, n: int) -> Tuples:
+  """A ConfigError where no eye was trained on these records."""
+  names, told = conditions.asked(config), prepare.read(workdir)
+  assert told is not None
+  _, source = prepare.prepared(config, workdir)
+  known = table(source)
+  who = known['person'] if 'person' in known else np.arange(len(source))
+  role = f'eyes/{next(iter(config.eyes.kinds), "identity")}/{config.eyes.copies[GUIDE]}'
+  order = picked(eyes.parts(config, role, who).test, sampling.seed(config))
+  image, K = np.arange(n), len(names)
+  index = np.repeat(order[image % len(order)][:, None], K, axis=1)
+  if config.sample.tuples == 'several':
+    for k in range(1, K):
+      index[:, k] = others(order, who, index[:, :k], k)
+  said = dataset(told)
+  lender = eyes.home(config, workdir)
+  if lender != workdir and dataset(prepare.read(lender) or {}) != said:
+    raise ConfigError(
+      f'sample.eyes = {lender}: its eyes have learned from {dataset(prepare.read(lender) or {})}, '
+      f'and the records here are of {said}: nobody knows whom they have seen'
+    )
+  return Tuples(source, index, names, said)
+
+
+def dataset(told: Mapping[str, Any]) -> dict[str, Any]:
+  """Which records prepare.json tells of."""
+  own = told.get('dataset', {})
+  return {key: own.get(key) for key in ('name', 'digest', 'numbering')}
+
+
+def others(order: np.ndarray, who: np.ndarray, taken: np.ndarray, k: int) -> np.ndarray:
+  """A record for each row, of another person than the rows' records have."""
+  persons = who[order]
+  if len(np.unique(persons)) <= taken.shape[1]:
+    raise ConfigError(
+      f'sample.tuples = several: {len(np.unique(persons))} persons are held out, and '
+      f'{taken.shape[1] + 1} conditions need as many'
+    )
+  found = np.empty(len(taken), order.dtype)
+  for i, row in enumerate(taken):
+    at = (i + k * len(order) // (taken.shape[1] + 1)) % len(order)
+    while persons[at] in who[row]:
+      at = (at + 1) % len(order)
+    found[i] = order[at]
+  return found
+
+
+def guided(config: ConfigDict, workdir: Path, solver: Any) -> tuple[Any, Any, dict[str, str]]:
+  """(guidance, solver, digests of the eyes) of the conditions."""
+  guidance, solver = conditions.made(config, looks(config, workdir, GUIDE), solver)
+  return guidance, solver, digests(config, workdir, GUIDE)
+
+
+def digests(config: ConfigDict, workdir: Path, copy: int) -> dict[str, str]:
+  """{condition: digest of the eye}; those without are not named."""
+  home, name = eyes.home(config, workdir), config.eyes.copies[copy]
+  seen = [kind for kind in conditions.asked(config) if kind not in conditions.BARE]
+  return {kind: str(eyes.facts(home / 'eyes' / kind / name)['digest']) for kind in seen}
+
+
+def looks(config: ConfigDict, workdir: Path, copy: int) -> dict[str, Any]:
+  """{condition: images -> what is seen}, by one of the copies."""
+  home, found = eyes.home(config, workdir), dict[str, Any]()
+  for name in conditions.asked(config):
+    if name in conditions.BARE:
+      found[name] = jax.tree_util.Partial(conditions.colours)
+    else:
+      found[name] = eyes.eye(home / 'eyes' / name / config.eyes.copies[copy])
+  return found
+
+
+def references(config: ConfigDict, workdir: Path, copy: int) -> dict[str, Any]:
+  """The same, for what the references are made by: of a text its words."""
+  found = looks(config, workdir, copy)
+  if 'text' in found:
+    home = eyes.home(config, workdir)
+    found['text'] = eyes.eye(home / 'eyes' / 'text' / config.eyes.copies[copy], 'words')
+  return found

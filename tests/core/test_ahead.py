@@ -435,6 +435,35 @@ def test_what_is_refused(make, words):
     make()
 
 
+def test_what_a_network_forbids_is_said_of_the_mode(bent, process, x):
+  move, free = at(process, 9), Lookahead(SAMPLE, near(1, 0.1))
+
+  def outside(v):
+    like = jax.ShapeDtypeStruct(v.shape, v.dtype)
+    return jax.pure_callback(lambda v: np.asarray(v) * 2, like, v)
+
+  @jax.custom_vjp
+  def shown(v):
+    return outside(v)
+
+  shown.defvjp(lambda v: (outside(v), v), lambda v, g: (outside(g),))
+  once = Field(bent, Energy(lambda x0, given: jnp.sum(0.05 * shown(x0), -1), clip=False))
+  calm = Lookahead(SAMPLE, near(1, 0.1), mode='first_order')
+  assert np.isfinite(step(calm, once, x, move)).all()
+  with pytest.raises(ValueError, match="mode='exact'.* forbids .* mode='first_order'"):
+    step(free, once, x, move)
+  with pytest.raises(ValueError, match="product='jvp' takes .* forbids .* product='vjp'"):
+    step(Lookahead(SAMPLE, near(1, 0.1), product='jvp'), once, x, move)
+
+
+def test_more_gradients_than_faces_are_refused_where_that_is_asked():
+  gram = jnp.broadcast_to(jnp.eye(12), (1, 12, 12))
+  with pytest.raises(ValueError, match='of 12 gradients'):
+    CAGrad(0.5, exact=True)(gram)
+  np.testing.assert_allclose(CAGrad(0.5)(gram).sum(), 1, atol=0.3)
+  assert CAGrad(0.5, exact=True)(gram[:, :6, :6]).shape == (1, 6)
+
+
 def test_a_shortest_vector_is_short():
   """MGDA: min |x g1 + (1 - x) g2| in closed form; nothing where they oppose; no scale counts."""
   rng = np.random.default_rng(1)

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 
 from tests.oracle import Mixture
-from zsi_jax.core import DDIM, DDNM, Energy, Field, Process, cosine, linear, sample
+from zsi_jax.core import (
+  DDIM,
+  DDNM,
+  Energy,
+  Field,
+  Lookahead,
+  Pairs,
+  Process,
+  cosine,
+  linear,
+  sample,
+)
 from zsi_jax.guide import energies, rules
 from zsi_jax.guide.energies import Eye, Near, near, reference
+from zsi_jax.guide.probe import probe
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 RNG = np.random.default_rng(0)
@@ -191,3 +203,24 @@ def test_backward_guidance_goes_down_in_x0_alone():
     rules.Backward(term + term, rate=0.1)
   with pytest.raises(ValueError, match='rounds >= 1'):
     rules.Backward(term, rate=0.1, rounds=0)
+
+
+def test_a_probe_finds_what_would_be_nan_hours_later():
+  sharp = Energy(
+    lambda x0, given: jnp.sqrt(jnp.sum((x0 - given['x0']) ** 2, (1, 2, 3))), name='hard'
+  )
+  soft = Energy(lambda x0, given: energies.soft(x0 - given['x0']), name='soft')
+  given = {'x0': Y}
+  values = probe(2.0 * soft + near(whole, 'image'), X, given | {'image': Y})
+  np.testing.assert_allclose(values['soft'], energies.soft(X - Y), rtol=1e-6)
+  assert list(values) == ['soft', 'image']
+  for way in (soft + 3.0 * sharp, Lookahead(DDIM(), sharp), Pairs(DDIM(), (soft, sharp))):
+    with pytest.raises(ValueError, match="'hard': its slope is NaN or infinite at its optimum"):
+      probe(way, X, given)
+  log = Energy(lambda x0, given: jnp.log((x0 + 1).mean((1, 2, 3))), name='log')
+  with pytest.raises(ValueError, match="'log': its value is NaN or infinite at black images"):
+    probe(log, X, {})
+  with pytest.raises(ValueError, match="'sum': .* one number for each example"):
+    probe(Energy(lambda x0, given: x0.sum(), name='sum'), X, {})
+  with pytest.raises(ValueError, match='float images'):
+    probe(soft, (127 * X).astype(int), given)

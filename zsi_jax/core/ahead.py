@@ -16,8 +16,9 @@ F is a forward pass of the denoiser, and what the energies cost comes on top.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +55,12 @@ from zsi_jax.core.tree import (
 MODES = 'exact', 'no_hessian', 'first_order', 'finite_difference', 'x0'
 PRODUCTS = 'vjp', 'jvp', 'linearize', 'inner'
 NOISES = 'shared', 'zero', 'fresh'
+FORBIDS = (
+  'custom_vjp',
+  'do not support JVP',
+  'do not support reverse',
+  'not implemented',
+)  # jax says
 NUDGE = 1e-2  # of |x|: how far a finite difference goes
 Pull = Callable[[Array], Array]
 
@@ -111,6 +118,10 @@ class Ahead(Around):
 
   def lead(self, keys: Array, field: Field, x: Array, move: Move, given: Any) -> Lead:
     """The move with the field's guidance, and J^T of where the others are asked (1, 2)."""
+    with forbidden(self.mode, self.product):
+      return self.led(keys, field, x, move, given)
+
+  def led(self, keys: Array, field: Field, x: Array, move: Move, given: Any) -> Lead:
     if self.mode == 'x0':
       return self.lead_x0(keys, field, x, move, given)
 
@@ -189,7 +200,8 @@ class Ahead(Around):
       scores, notes = jnp.stack([u for u, _ in told]), gather(*(n for _, n in told))
     else:
       scores, notes = field.each(terms, keys, lead.x, move.to, given)
-    back = jax.vmap(lead.pull)(scores) if len(terms) > 1 else lead.pull(scores[0])[None]
+    with forbidden(self.mode, self.product):
+      back = jax.vmap(lead.pull)(scores) if len(terms) > 1 else lead.pull(scores[0])[None]
     return back, {f'then/{name}': v for name, v in notes.items()}
 
   def put(self, land: Landing, score: Array, total: Array, move: Move, notes: Notes) -> Landing:
@@ -239,6 +251,22 @@ def pulled(go: Callable[..., tuple[Array, Any]], x: Array, mode: str) -> tuple[A
     return (go(x + d * v)[0] - x_hat) / positive(d)
 
   return x_hat, nudged, more
+
+
+@contextlib.contextmanager
+def forbidden(mode: str, product: str) -> Iterator[None]:
+  """What a network forbids is said of the mode that asked for it."""
+  try:
+    yield
+  except (TypeError, ValueError, NotImplementedError) as error:
+    words = ' '.join(str(error).split())
+    if not any(said in words for said in FORBIDS):
+      raise
+    way = "product='vjp'" if product != 'vjp' else "mode='first_order' or 'finite_difference'"
+    raise ValueError(
+      f'mode={mode!r}, product={product!r} takes a derivative that a network in the move forbids '
+      f'({words:.160}): take {way}'
+    ) from error
 
 
 def between(a: Array, b: Array) -> Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.core.tree import Array, Number, Tree, at_least, positive, root, weight
+from zsi_jax.core.tree import Array, Number, Tree, at_least, positive, root, static, weight
 
 EXACT = 6  # three terms make six ordered pairs; 2^6 - 1 = 63 faces are still cheap
 
@@ -59,10 +59,12 @@ class PCGrad(Tree):
 class CAGrad(Tree):
   """Conflict-averse weights (1-3): every face of the simplex is solved, the best one kept.
 
-  Exact for K <= 6; above, projected gradient on (2). Equal gradients give that one, whatever c.
+  Exact for K <= 6; above, projected gradient on (2), which `exact` refuses. Equal gradients give
+  that one, whatever c.
   """
 
   c: Number = weight(0.5)
+  exact: bool = static(False)
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -70,6 +72,11 @@ class CAGrad(Tree):
 
   def __call__(self, gram: Array) -> Array:
     K = gram.shape[-1]
+    if self.exact and K > EXACT:
+      raise ValueError(
+        f'CAGrad(exact=True) of {K} gradients: 2^{K} faces are too many, {EXACT} gradients are the '
+        "most; take fewer pairs (pairing='star' has one for each term), or exact=False"
+      )
     solve = by_faces if K <= EXACT else by_descent
     eps = jnp.finfo(gram.dtype).eps
 

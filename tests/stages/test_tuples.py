@@ -41,6 +41,7 @@ SAID = {
   'sample.steps': 3,
   'evaluate.bins': 2,
   'evaluate.bootstrap': 20,
+  'evaluate.gradients': 3,
 }
 AHEAD = {'sample.guide.kind': 'lookahead', 'sample.name': 'ahead_x1'}
 
@@ -158,6 +159,12 @@ def test_distances_are_those_of_the_judging_eyes(made):
   ]  # fmt: skip
   mine, base = (told['sets'][k]['values']['landmarks/L2']['value'] for k in ('ahead_x1', 'sum_x1'))
   assert table['rows'][2][1]['value'] == pytest.approx(mine - base, abs=1e-6)
+  drawn = {f['title']: f['series'] for f in told['figures'] if f['kind'] == 'curve'}
+  for title in ('identity along the chain', 'landmarks along the chain'):
+    assert [row['label'] for row in drawn[title]] == ['ahead', 'sum']
+    assert all(len(row['x']) == 3 and row['x'][0] > row['x'][-1] for row in drawn[title])
+  both = drawn['Cosines of the parts of the score']
+  assert len(both) == 2 and all(-1 <= y <= 1 for row in both for y in row['y'])
   shown = [f['file'] for f in told['figures'] if f['kind'] == 'images']
   assert 'ahead_x1-conditions.png' in shown and (made / 'evaluate/ahead_x1-conditions.png').exists()
   report(config(), made)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from zsi_jax.build.keys import ConfigError, flat, plain
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import curves, examined, findings, looking, obeyed, scoring, sets
+from zsi_jax.stages import curves, examined, findings, looking, obeyed, scoring, sets, steps
 from zsi_jax.stages.config import load
 from zsi_jax.stages.examined import TRAINED
 from zsi_jax.stages.sets import Images
@@ -74,6 +74,7 @@ def document(
     paper.setdefault(name, {})[metric] = text
   tables = obeyed.against(config.report.against, looked.obeyed, named, own.bootstrap)
   figures += reliability(bench)
+  figures += steps.figures(config, workdir, found)
   figures += looking.figures(config, workdir, classifiers(workdir, found), records)
   return {
     **described(config, workdir),

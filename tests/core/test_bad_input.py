@@ -137,7 +137,7 @@ CASES = {
   ),
   'mode': (lambda: Lookahead(DDIM(), GUIDE, mode='second'), 'mode is one of'),
   'pairs of one': (lambda: Pairs(DDIM(), (GUIDE,)), 'two terms'),
-  'pairing': (lambda: Pairs(DDIM(), (1, 2), 'chain'), 'pairing is'),
+  'pairing': (lambda: Pairs(DDIM(), (1, 2), 'all'), 'pairing is'),
   'travel none': (lambda: TimeTravel(DDIM(), 0), 'n >= 1'),
   'during a solver alone': (lambda: During((0, 1), DDIM()), 'otherwise=solver'),
   'during with two memories': (lambda: During((0, 1), DPMSolverPP(), DDIM()), 'cannot take turns'),

@@ -42,6 +42,7 @@ NETS: Mapping[str, Any] = {  # by the names that architectures have
 TOLD = told.TESTED['eyes']
 PEOPLE, RECORDS = 4, 5  # streams of chance
 MOST = 2_000  # records of a test
+NARROW = 16  # channels of a parser, at least
 
 
 def roles(config: ConfigDict) -> list[str]:
@@ -133,8 +134,10 @@ def architecture(config: ConfigDict, kind: str, source: Source) -> dict[str, Any
   if not fits or None in more.values():
     raise ConfigError(f'eyes.kinds: {kind} cannot learn from {name!r} of shape {field.shape}')
   count = {k: v[0] if isinstance(v, tuple) else int(v) + 1 for k, v in more.items()}
-  told = {'net': net, 'size': height, 'channels': channels, 'width': config.eyes.net.width}
-  return told | count
+  width = config.eyes.net.width
+  if kind == 'segmentation':  # it works on whole images
+    width = max(width // 2, NARROW)
+  return {'net': net, 'size': height, 'channels': channels, 'width': width, **count}
 
 
 def parts(config: ConfigDict, role: str, who: np.ndarray) -> Parts:

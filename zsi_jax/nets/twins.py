@@ -89,7 +89,7 @@ class Parser(nn.Module):
   """x -> logits [B, size, size, classes]: down by halves, and up beside what was on the way."""
 
   size: int = 32
-  width: int = 32
+  width: int = 16
   classes: int = 19
   dtype: jnp.dtype = jnp.float32
 
@@ -98,8 +98,7 @@ class Parser(nn.Module):
     check(self, x)
     make = partial(Conv, dtype=self.dtype)
     widths = levels(self.size, self.width)
-    fine = max(self.width // 2, 16)  # most of the work is done for whole images
-    first = make(fine, name='first')(x)
+    first = make(self.width, name='first')(x)
     hs = trunk(x, widths, (1,) * len(widths), self.dtype)
     h = hs.pop()
     for level, width in reversed(list(enumerate(widths[:-1]))):
@@ -107,7 +106,7 @@ class Parser(nn.Module):
       h = residual(h, width, f'up.{level}', self.dtype)
     assert not hs
     h = jnp.concatenate([double(h), first], -1)
-    h = residual(h, fine, 'last', self.dtype)
+    h = residual(h, self.width, 'last', self.dtype)
     h = nn.silu(Norm(name='norm')(h)).astype(self.dtype)
     return make(self.classes, size=1, name='out')(h).astype(jnp.float32)
 

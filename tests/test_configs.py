@@ -161,4 +161,4 @@ def test_a_gpu_preset_is_small(file):
 def test_a_docstring_holds_the_command_and_the_file_is_short(file):
   text = file.read_text()
   said = ast.get_docstring(ast.parse(text))
-  assert f'zsi run configs/zsi/{file.name}:' in said and len(text.splitlines()) <= 45
+  assert f'zsi run configs/{file.parent.name}/{file.name}:' in said and len(text.splitlines()) <= 45

@@ -117,6 +117,9 @@ def test_copies_learn_from_distinct_records_of_persons_whom_nobody_is_tested_on(
   assert all((one == persons[0]).all() for one in persons) and len(set(persons[0])) == 4
   other = build.parts(load(FACES, SAID | {'seed': 1}), 'eyes/text/guide', who)
   assert set(other.test) != set(found['eyes/text/guide'].test)
+  many = np.arange(12_000) % 600
+  tested_on = many[build.parts(config(), 'eyes/text/guide', many).test]
+  assert len(tested_on) == 120 * 16 and set(np.unique(tested_on, return_counts=True)[1]) == {16}
   alone = build.parts(config(), 'eyes/text/guide', np.arange(200))  # nobody is there twice
   assert len(alone.learn) == 80 and len(alone.test) == 40
 

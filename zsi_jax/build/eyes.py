@@ -150,9 +150,10 @@ def parts(config: ConfigDict, role: str, who: np.ndarray) -> Parts:
   rank = np.argsort(np.argsort(chance(seed, people, PEOPLE)))[place]
   order = np.lexsort((chance(seed, np.arange(len(who)), RECORDS), rank))
   count = round(own.holdout * len(people))
-  held = rank[order] < count
-  learners = len(people) - count
-  found = Parts(order[~held][k::n], order[held][:MOST])
+  held, learners = rank[order] < count, len(people) - count
+  first = np.searchsorted(rank[order], rank[order])  # place of each person's first record
+  few = np.arange(len(order)) - first < max(2, MOST // max(count, 1))
+  found = Parts(order[~held][k::n], order[held & few][:MOST])
   if not all(map(len, found)):
     raise ConfigError(
       f'{role}: {len(who)} records with eyes.holdout = {own.holdout:g} leave {len(found.learn)} '

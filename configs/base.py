@@ -187,7 +187,7 @@ def judging(preset: str) -> ConfigDict:
 
 def seeing(preset: str) -> ConfigDict:
   """What guides faces, twice: each copy learns from records that the other never saw."""
-  c = trained(preset, steps=pick(preset, tiny=300, small=3_000, gpu=10_000, paper=20_000))
+  c = trained(preset, steps=pick(preset, tiny=300, small=1_500, gpu=10_000, paper=20_000))
   del c.times
   c.kinds = ()  # identity, landmarks, segmentation, text
   c.copies = ('guide', 'judge')

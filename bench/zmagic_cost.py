@@ -5,7 +5,7 @@
 The toy of the core: 64 px, width 48, mults (1, 2, 2), one block, random weights, two energies of
 next to no cost; FLOP and temporary memory as XLA counts them for the scan's body by itself. Errors
 are of the guidance part, against mode='exact'. Gauss-Newton, which takes J0^T (grad^2 E) J0 for
-the Hessian of E(x0_hat(x)), is here alone: it saves memory, not work.
+the Hessian of E(x0_hat(x)), is here alone: it saves memory and costs more work.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@
 | mode              | what stands for J                                | two energies cost |
 |-------------------|--------------------------------------------------|-------------------|
 | x0                | that of a's step on x0_hat, no denoiser in it    | 1.0 F             |
-| first_order       | 1                                                | 4.1 F             |
-| no_hessian        | A                                                | 5.2 F             |
-| finite_difference | (x_hat(x + d v) - x_hat) / d: J v, little memory | 6.2 F             |
-| exact             | itself, in one vjp of the whole move             | 6.3 F             |
+| first_order       | 1                                                | 4.0 F             |
+| no_hessian        | A                                                | 5.1 F             |
+| finite_difference | (x_hat(x + d v) - x_hat) / d: J v, little memory | 6.1 F             |
+| exact             | itself, in one vjp of the whole move             | 6.1 F             |
 
-F is a forward pass of the denoiser, and what the energies cost comes on top.
+F is a forward pass of the denoiser, and what the energies cost comes on top (bench/zmagic_cost).
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 from configs import base
 
 STRENGTHS = 0.5, 1.0, 2.0, 4.0
-RHO = {'identity': 6.0, 'landmarks': 60.0, 'segmentation': 6.0, 'text': 6.0, 'colour': 30.0}
+RHO = {'identity': 6.0, 'landmarks': 60.0, 'segmentation': 6.0, 'text': 6.0, 'style': 30.0}
+RHO |= {'label': 2.0}  # w, which no strength multiplies
+EYES = {'label': 'feeling', 'style': 'segmentation'}  # who sees it, where that is another name
 LOOK = {'sample.guide.kind': 'lookahead'}
 TWO: Mapping[str, dict[str, Any]] = {  # ways to obey two conditions
   'sum': {},
@@ -24,6 +26,7 @@ TWO: Mapping[str, dict[str, Any]] = {  # ways to obey two conditions
   'quiet': LOOK | {'sample.guide.noise': 'zero'},
   'cagrad': {'sample.guide.kind': 'merge'},
 }
+TOLD = {way: TWO[way] for way in ('sum', 'ahead', 'first_order', 'quiet')}  # and one by CFG
 MANY: Mapping[str, dict[str, Any]] = {  # and more than two
   'sum': {},
   'star': {'sample.guide.kind': 'pairs'},
@@ -47,27 +50,34 @@ def faces(preset: str, *names: str) -> ConfigDict:
   c.data.options.pitch = base.pick(preset, tiny=(-3.0, 3.0), gpu=(-12.0, 12.0))
   c.data.options.roll = base.pick(preset, tiny=(-2.0, 2.0), gpu=(-8.0, 8.0))
   c.split, c.support = dict(kind='all', label='feeling'), dict(kind='all')
-  c.eyes.kinds = tuple(name for name in names if name != 'colour')
+  c.denoiser.drop = 0.5  # no label, and so none is told: half of what is drawn here is without
+  c.eyes.kinds = tuple(dict.fromkeys(EYES.get(name, name) for name in names))
   c.sample.conditions, c.sample.weights, c.sample.name = names, None, 'sum_x1'
   c.sample.solver = dict(kind='ddnm')
   c.sample.steps = base.pick(preset, tiny=50, gpu=100)
   c.sample.guide = dict(kind='sum', rho=strong(names, 1.0))
-  c.sample.n = base.pick(preset, tiny=16, small=200, gpu=500)
+  c.sample.n = base.pick(preset, tiny=16, small=120, gpu=500)
   c.sample.unguided = c.sample.n
   c.sample.batch = base.pick(preset, tiny=16, small=40, gpu=125)
-  c.sample.per_file = base.pick(preset, tiny=16, small=200, gpu=500)
+  c.sample.per_file = base.pick(preset, tiny=16, small=120, gpu=500)
   c.evaluate.neighbours = 0
   return c
 
 
 def strong(names: tuple[str, ...], strength: float) -> tuple[float, ...]:
-  return tuple(RHO[name] * strength for name in names)
+  return tuple(RHO[name] * (1 if name == 'label' else strength) for name in names)
+
+
+def alone(names: tuple[str, ...], name: str) -> dict[str, Any]:
+  """The sum, in which the others weigh nothing."""
+  rho = zip(names, strong(names, 1.0), strict=True)
+  return {'sample.guide.rho': tuple(r * (other == name) for other, r in rho)}
 
 
 def grid(
   names: tuple[str, ...], ways: Mapping[str, dict[str, Any]], steps: int, long: str
 ) -> dict[str, dict[str, Any]]:
-  """Each way at each strength, and the sum in as many passes as one of them takes."""
+  """Each way at each strength, the sum in as many passes as one of them takes, each alone."""
   found = {}
   for way, own in ways.items():
     for x in STRENGTHS:
@@ -77,15 +87,28 @@ def grid(
       'sample.guide.rho': strong(names, x),
       'sample.steps': steps * PASSES[long],
     }
+  found |= {f'{name}_alone': alone(names, name) for name in names}
   return {name: own for name, own in found.items() if name != 'sum_x1'}
+
+
+def turned(names: tuple[str, str]) -> dict[str, dict[str, Any]]:
+  """Looking ahead from the second to the first."""
+  other = {**LOOK, 'sample.conditions': names[::-1]}
+  return {
+    f'other_order_x{x:g}': other | {'sample.guide.rho': strong(names[::-1], x)} for x in STRENGTHS
+  }
 
 
 def compared(c: ConfigDict, figure: str, ways: Mapping[str, Any], paper: Mapping[str, Any]) -> None:
   """Each way against the sum at equal strength, and the best of them at equal work."""
   names = [way for way in ways if way != 'sum']
+  conditions = c.sample.conditions
   c.report.against = tuple((f'{way}_x{x:g}', f'sum_x{x:g}') for way in names for x in STRENGTHS)
   c.report.against += tuple((f'{names[0]}_x{x:g}', f'long_sum_x{x:g}') for x in STRENGTHS)
+  c.report.against += tuple((f'other_order_x{x:g}', f'ahead_x{x:g}') for x in STRENGTHS)
+  c.report.against += tuple((name, 'label_alone') for name in ('sum_x1', 'ahead_x1'))
   metrics = {'identity/1 - cosine': 'identity', 'landmarks/L2': 'landmarks'}
   metrics |= {'segmentation/L2': 'segmentation', 'text/1 - cosine': 'text'}
-  asked = {m: word for m, word in metrics.items() if m.split('/')[0] in c.sample.conditions}
+  metrics |= {'label/1 - P': 'label', 'style/Gram': 'style'}
+  asked = {m: word for m, word in metrics.items() if m.split('/')[0] in conditions}
   base.reported(c, figure, asked, {'sum_x1': None, f'{names[0]}_x1': None} | dict(paper))

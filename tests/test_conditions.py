@@ -27,6 +27,7 @@ from zsi_jax.core import (
 from zsi_jax.stages.config import load
 
 BASE = 'configs/zmagic/identity_landmarks.py:tiny'
+TOLD = 'configs/zmagic/label_style.py:tiny'
 KEYS = jax.random.split(jax.random.key(0), 2)
 MOVE = jax.tree.map(lambda a: a[12], Process.make(cosine(1000), 20).reverse())
 X = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
@@ -135,11 +136,44 @@ def test_no_guidance_in_the_last_steps(kind):
     ({'guide__kind': 'pairs', 'guide__rho': (1.0, 1.0), 'guide__merge': 'sum'}, 'are weighed by'),
     ({'guide__kind': 'merge', 'guide__rho': (1.0, 1.0), 'guide__merge': 'max'}, "no 'max'"),
     ({'guide__kind': 'star', 'guide__rho': (1.0, 1.0)}, "there is no 'star'"),
+    ({'conditions': ('identity', 'style'), 'guide__rho': (1.0, 1.0)}, 'nobody sees segmentation'),
   ],
 )
 def test_refused(said, words):
   with pytest.raises(ConfigError, match=words):
     made(**said)
+
+
+def led(**said):
+  config = load(TOLD, {f'sample.{k.replace("__", ".")}': v for k, v in said.items()})
+  conditions.checked(config)
+  return config, conditions.made(config, {'style': corners}, sampling.solver(config))
+
+
+def test_a_label_leads_through_the_denoiser():
+  config, (guidance, solver) = led(guide__kind='lookahead', guide__rho=(2.0, 3.0))
+  assert guidance is None and isinstance(solver, Lookahead)
+  assert sampling.asked(config, 7) == [-2.0, 3.0]
+  config, (guidance, solver) = led(guide__rho=(2.0, 3.0))
+  assert guidance.term.name == 'style' and not isinstance(solver, Lookahead)
+  assert sampling.asked(load(BASE), None) is None
+  with pytest.raises(ConfigError, match='cannot be: train it with denoiser.drop'):
+    sampling.asked(config, None)
+
+
+@pytest.mark.parametrize(
+  'said, words',
+  [
+    ({'guide__kind': 'merge'}, 'leads a sum or a lookahead'),
+    ({'conditions': ('style', 'label')}, 'leads a sum or a lookahead'),
+    ({'conditions': ('label',), 'guide__rho': (2.0,)}, 'leads a sum or a lookahead'),
+    ({'cond': (1,)}, 'sample.cond = '),
+    ({'cfg': 2.0}, 'sample.cfg = 2.0 and the condition'),
+  ],
+)
+def test_a_label_is_refused(said, words):
+  with pytest.raises(ConfigError, match=words):
+    led(**{'guide__rho': (2.0, 3.0), **said})
 
 
 def test_what_the_core_refuses_is_said_of_the_key():

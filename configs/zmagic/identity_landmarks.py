@@ -27,11 +27,9 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
 
 def sweep(preset: str = 'tiny') -> dict[str, dict[str, Any]]:
   steps = base.pick(preset, tiny=50, gpu=100)
-  every = conditions.grid(NAMES, conditions.TWO, steps, 'ahead')
+  every = conditions.grid(NAMES, conditions.TWO, steps, 'ahead') | conditions.turned(NAMES)
   one = {'sample.tuples': 'one'}  # conditions that can be met together
   return every | {
-    'other_order_x1': {**conditions.LOOK, 'sample.conditions': NAMES[::-1],
-                       'sample.guide.rho': conditions.strong(NAMES[::-1], 1.0)},
     'one_sum': one,
     'one_ahead': one | conditions.LOOK | {'sample.guide.rho': conditions.strong(NAMES, 1.0)},
   }  # fmt: skip

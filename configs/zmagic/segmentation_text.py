@@ -24,4 +24,4 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
 
 def sweep(preset: str = 'tiny') -> dict[str, dict[str, Any]]:
   steps = base.pick(preset, tiny=50, gpu=100)
-  return conditions.grid(NAMES, conditions.TWO, steps, 'ahead')
+  return conditions.grid(NAMES, conditions.TWO, steps, 'ahead') | conditions.turned(NAMES)

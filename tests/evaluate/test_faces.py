@@ -66,6 +66,13 @@ def test_the_nearest_of_many_and_the_same_words_are_as_right():
   assert faces.retrieval(rows, swapped, tokens, of=8)['words'] == 1
 
 
+def test_how_often_the_likeliest_class_is_true():
+  p = np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.3, 0.3]])
+  told = faces.named(np.log(p) + 7, np.array([0, 1, 0, 1]))
+  assert told['accuracy'] == 0.5 and told['commonest'] == 0.5
+  assert told['log_loss'] == pytest.approx(-np.log([0.5, 0.8, 0.2, 0.3]).mean())
+
+
 @pytest.mark.parametrize(
   'call, match',
   [
@@ -74,6 +81,7 @@ def test_the_nearest_of_many_and_the_same_words_are_as_right():
     (lambda: faces.verification(np.full((3, 2), np.nan), np.zeros(3)), 'NaN'),
     (lambda: faces.located(np.ones((3, 5, 2)), np.ones((3, 6, 2))), r'\[3, 5, 2\] against'),
     (lambda: faces.overlap(np.ones((1, 2, 2), int), np.ones((1, 2, 3), int), 2), 'against'),
+    (lambda: faces.named(np.ones((2, 3)), np.ones(3, int)), r'\[2, 3\] against classes \[3\]'),
     (lambda: faces.retrieval(np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 1))), '1 rows'),
   ],
 )

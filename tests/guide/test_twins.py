@@ -90,6 +90,14 @@ def test_segmentation_is_the_cross_entropy_of_pixels():
   np.testing.assert_allclose(rows['accuracy'], (logits.argmax(-1) == mask[..., 0]).mean((1, 2)))
 
 
+def test_a_feeling_is_the_cross_entropy_of_its_class():
+  logits, true = RNG.normal(size=(4, 7)).astype(np.float32), np.array([0, 6, 3, 3])
+  p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  _, rows = told('feeling', logits, {'image': image(), 'feeling': jnp.asarray(true)})
+  np.testing.assert_allclose(rows['loss'], -np.log(p[np.arange(4), true]), rtol=1e-5)
+  np.testing.assert_array_equal(rows['accuracy'], logits.argmax(1) == true)
+
+
 def test_text_is_told_from_other_words_both_ways_and_not_from_the_same():
   a, b = (np.linalg.qr(RNG.normal(size=(4, 4)))[0].astype(np.float32) for _ in range(2))
   tokens = np.arange(8).reshape(4, 2)

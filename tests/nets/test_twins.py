@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from tests.nets.made import drawn, normal
-from zsi_jax.nets.twins import SIZES, Embedder, Named, Parser, Pointer, Reader, unit
+from zsi_jax.nets.twins import SIZES, Embedder, Named, Namer, Parser, Pointer, Reader, unit
 
 TOKENS = jnp.array([[0, 3, 6], [1, 4, 7]])
-NETS = {'embedder': Embedder, 'pointer': Pointer, 'parser': Parser, 'reader': Reader}
+NETS = {
+  'embedder': Embedder,
+  'pointer': Pointer,
+  'parser': Parser,
+  'reader': Reader,
+  'namer': Namer,
+}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -43,6 +49,7 @@ def test_they_are_small_at_any_size(name, size):
   assert 100_000 < count < {32: 500_000, 64: 800_000, 128: 1_100_000}[size]
   shape = jax.eval_shape(lambda v, x: seen(net, v, x), tree, x).shape
   wanted = {'embedder': (128,), 'pointer': (68, 2), 'parser': (size, size, 19), 'reader': (64,)}
+  wanted['namer'] = (7,)
   assert shape == (2, *wanted[name]) and set(tree) == {'params'}
 
 
@@ -100,6 +107,23 @@ def test_points_start_in_the_middle_and_pixels_see_their_neighbours():
   apply = jax.jit(net.apply)
   gap = jnp.abs(apply(variables, x) - apply(variables, x.at[:, 4, 20].add(3))).max((0, 3))
   assert gap[2:7, 18:23].max() == gap.max() > 20 * gap[24:].mean()  # norms see whole images
+
+
+def test_a_texture_is_what_a_parser_sees_first():
+  net, variables = made('parser')
+  x = jnp.asarray(normal(2, 32, 32, 3))
+  texture = jax.jit(lambda v, x: net.apply(v, x, method='texture'))
+  seen = texture(variables, x)
+  assert seen.shape == (2, 16, 16, 8) and seen.dtype == jnp.float32
+  _, inside = net.apply(variables, x, capture_intermediates=True)
+  later = {
+    'params': variables['params']
+    | {'out': jax.tree.map(jnp.zeros_like, variables['params']['out'])}
+  }
+  np.testing.assert_array_equal(texture(later, x), seen)
+  first = inside['intermediates']['blocks.0.0.conv2']['__call__'][0]
+  stem = inside['intermediates']['stem']['__call__'][0]
+  np.testing.assert_allclose(seen, stem + first, atol=1e-5)
 
 
 def test_words_have_no_order_and_warmth_has_an_end():

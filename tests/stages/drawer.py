@@ -49,7 +49,7 @@ class Net(nn.Module):
 def model(config, workdir=None, *, seed=0, scale=1.0, labels=None, null=None, classes=2):
   """What stands where trained networks would."""
   args = jnp.zeros((1, SIZE, SIZE, CHANNELS)), jnp.zeros(1), jnp.zeros(1, int)
-  if config.denoiser.drop is not None:
+  if config.denoiser.drop is not None and labels is None:
     labels, null = 3, 2
   nets = Net(2 * CHANNELS, labels=labels), Net(classes, classes=classes)
   one, two = (drawn(net, *args, seed=seed + k) for k, net in enumerate(nets))

@@ -101,12 +101,13 @@ def test_what_is_left(home):
   assert 0 < told(home, 'landmarks')['tested']['px'] < 16
   assert len(told(home, 'segmentation')['tested']['iou']) == 19
   assert told(home, 'text')['tested']['of'] == 40
+  assert 0 <= told(home, 'feeling')['tested']['accuracy'] <= 1
 
 
 def test_copies_learn_from_distinct_records_of_persons_whom_nobody_is_tested_on():
   who = np.arange(200) % 20
   found = {role: build.parts(config(), role, who) for role in build.roles(config())}
-  assert len(found) == 8
+  assert len(found) == 2 * len(KINDS)
   persons = [who[part.test] for part in found.values()]
   for kind in KINDS:
     a, b = (found[f'eyes/{kind}/{name}'] for name in ('guide', 'judge'))
@@ -127,10 +128,12 @@ def test_copies_learn_from_distinct_records_of_persons_whom_nobody_is_tested_on(
 def test_eyes_from_their_folders(home):
   there = records()
   shapes = {'identity': (12, 128), 'landmarks': (12, 68, 2), 'segmentation': (12, 32, 32, 19)}
-  for kind, shape in {**shapes, 'text': (12, 64)}.items():
+  for kind, shape in {**shapes, 'text': (12, 64), 'feeling': (12, 7)}.items():
     eye = build.eye(home / guide(kind))
     assert isinstance(eye, energies.Eye) and 'persons' not in eye.variables['params']
     assert jax.eval_shape(eye, jnp.zeros(there['image'].shape)).shape == shape
+  texture = build.eye(home / guide('segmentation'), 'texture')
+  assert jax.eval_shape(texture, jnp.zeros(there['image'].shape)).shape == (12, 16, 16, 16)
   image = build.eye(home / guide('text'))
   words = stage.seen(build.eye(home / guide('text'), 'words'), there['tokens'])
   told_of = stage.seen(image, there['image'])

@@ -55,7 +55,7 @@ def config(**more):
 
 def wide(own, workdir=None):
   """Of 32 pixels."""
-  return dataclasses.replace(drawer.model(own, workdir), shape=(32, 32, 3))
+  return dataclasses.replace(drawer.model(own, workdir, labels=8, null=7), shape=(32, 32, 3))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -153,22 +153,35 @@ def test_distances_are_those_of_the_judging_eyes(made):
   nme = (np.linalg.norm(seen['landmarks'] - true, axis=2).mean(1) / apart).mean()
   assert values['landmarks/NME']['value'] == pytest.approx(nme, rel=1e-3)
   assert 'identity/1 - cosine' in told['sets']['unguided']['values']  # of the same tuples
-  (table,) = [t for t in told['tables'] if t['title'] == 'ahead_x1 against sum_x1']
-  assert [row[0] for row in table['rows']] == [
-    'identity/1 - cosine', 'identity/L2', 'landmarks/L2', 'landmarks/NME'
+  (table,) = [t for t in told['tables'] if t['title'] == 'ahead against sum']
+  assert [row[:2] for row in table['rows']] == [
+    ['1', 'identity/1 - cosine'], ['1', 'identity/L2'], ['1', 'landmarks/L2'],
+    ['1', 'landmarks/NME'], ['1', obeyed.APART],
   ]  # fmt: skip
+  apart = np.float64(pixels) - np.float64(next(o for o in found if o.name == 'sum_x1').read()[0])
+  apart = np.sqrt((apart**2).mean((1, 2, 3))).mean() / 127.5
+  assert table['rows'][4][2]['value'] == pytest.approx(apart, abs=1e-6) and apart > 1e-3
   mine, base = (told['sets'][k]['values']['landmarks/L2']['value'] for k in ('ahead_x1', 'sum_x1'))
-  assert table['rows'][2][1]['value'] == pytest.approx(mine - base, abs=1e-6)
+  assert table['rows'][2][2]['value'] == pytest.approx(mine - base, abs=1e-6)
   drawn = {f['title']: f['series'] for f in told['figures'] if f['kind'] == 'curve'}
   for title in ('identity along the chain', 'landmarks along the chain'):
     assert [row['label'] for row in drawn[title]] == ['ahead', 'sum']
     assert all(len(row['x']) == 3 and row['x'][0] > row['x'][-1] for row in drawn[title])
   both = drawn['Cosines of the parts of the score']
   assert len(both) == 2 and all(-1 <= y <= 1 for row in both for y in row['y'])
+  (valley,) = [f for f in told['figures'] if f['title'].startswith('Where each way goes')]
+  assert [row['label'] for row in valley['paths']] == ['ahead', 'sum']
+  assert all(np.isfinite(row).all() for row in valley['values'])
   shown = [f['file'] for f in told['figures'] if f['kind'] == 'images']
   assert 'ahead_x1-conditions.png' in shown and (made / 'evaluate/ahead_x1-conditions.png').exists()
   report(config(), made)
-  assert 'ahead_x1 against sum_x1' in (made / 'report/index.html').read_text()
+  assert 'ahead against sum' in (made / 'report/index.html').read_text()
+
+
+def test_which_record_is_for_what_does_not_depend_on_their_order(made):
+  names = NAMES[::-1]
+  other = tuples.drawn(config(**{'sample.conditions': names}), made, 50)
+  assert (other.index == tuples.drawn(config(), made, 50).index[:, ::-1]).all()
 
 
 def test_pairs_of_other_tuples_are_refused(made):
@@ -198,7 +211,7 @@ def test_fronts_go_along_strengths(made):
 
 def test_every_variant_of_the_grid_is_foreseen(made, monkeypatch):
   found = sweep.variants('configs/zmagic/identity_landmarks.py:tiny', SAID, made)
-  assert len({one.config.sample.name for one in found}) == len(found) == 31
+  assert len({one.config.sample.name for one in found}) == len(found) == 36
   long = next(one for one in found if one.name == 'long_sum_x2')
   assert long.config.sample.steps == 150 and long.config.sample.guide.rho == (12.0, 120.0)
   foresee(config(**{'sample.denoiser': None}), made, ())
@@ -221,3 +234,32 @@ def test_refused_before_anything_is_trained(said, words, tmp_path, made, monkeyp
     lent = config(**said, **{'sample.eyes': str(made)})
     with pytest.raises(ConfigError, match='nobody knows whom they have seen|two persons'):
       tuples.drawn(lent, tmp_path / 'w', 4)
+
+
+def test_a_label_is_told_to_the_denoiser_and_judged_by_an_eye(made, tmp_path, monkeypatch):
+  monkeypatch.setenv('ZSI_DATA_DIR', str(made.parent / 'data'))
+  said = {k: v for k, v in SAID.items() if k != 'eyes.kinds'} | {'eyes.steps': 1}
+  own, home = load('configs/zmagic/label_style.py:tiny', said), tmp_path / 'w'
+  assert own.eyes.kinds == ('feeling', 'segmentation')
+  prepare.prepare(own, home)
+  eyes.eyes(own, home)
+  sample.sample(own, home)
+  near, rows = tuples.drawn(own, home, 6), np.arange(6)
+  given = near.given(rows, tuples.references(own, home, tuples.GUIDE), 7)
+  true = near.of(rows, 'label', 'feeling')
+  assert (given['conds'] == np.stack([np.full(6, 7), true], 1)).all()
+  assert given['style'].shape == (6, 16, 16, 16) and 'label' not in given
+  told = json.loads((home / 'samples/sum_x1/sample.json').read_text())
+  assert told['eyes'].keys() == {'style'} and told['sample']['cfg_variance'] == 'clipped'
+  evaluate.evaluate(own, home)
+  (one,) = [each for each in sets.found(home)[0] if each.name == 'sum_x1']
+  found = obeyed.seen(own, home, one, one.read()[0])
+  look = tuples.looks(own, home, tuples.JUDGE)['label']
+  p = jax.nn.softmax(look(np.float32(one.read()[0]) / np.float32(127.5) - 1))[rows, true]
+  np.testing.assert_allclose(found['label/1 - P'], 1 - p, atol=1e-5)
+  assert found.keys() == {'label/1 - P', 'label/wrong', 'style/Gram'}
+  other = load('configs/zmagic/label_style.py:tiny', said | {'sample.guide.rho': (0.0, 30.0)})
+  other.sample.name = 'told_x1'
+  sample.sample(other, home)
+  with np.load(home / 'samples/told_x1/00000.npz') as a, np.load(one.folder / '00000.npz') as b:
+    assert (a['images'] != b['images']).any()

@@ -9,7 +9,8 @@
 
 rho is the strength of each condition in their order; rule says what it is of: 'alpha' fades it with
 the noise, 'fixed' does not, 'share' makes it a share of the model's own score. No guidance where
-t <= stop.
+t <= stop. The first one may be `label`, which no eye sees: the denoiser is told it, and its rho is
+w: (1 + w) of the prediction with it less w of that without, at all t.
 """
 
 from __future__ import annotations
@@ -26,8 +27,18 @@ from zsi_jax.build.keys import ConfigError, near
 KINDS = 'none', 'sum', 'merge', 'lookahead', 'pairs'
 RULES = 'alpha', 'fixed', 'share'
 MERGES = 'sum', 'mean', 'cagrad', 'pcgrad', 'mgda'
-SEEN = 'identity', 'landmarks', 'segmentation', 'text'  # by networks that the stage eyes trains
-BARE = ('colour',)  # by none
+SEES = {  # the kind of eye that looks, of those that the stage eyes trains
+  'identity': 'identity',
+  'landmarks': 'landmarks',
+  'segmentation': 'segmentation',
+  'style': 'segmentation',
+  'content': 'segmentation',
+  'text': 'text',
+  'feeling': 'feeling',
+}
+LABEL = 'label'  # what the denoiser is told
+BARE = ('colour',)  # seen by none
+NAMES = *SEES, LABEL, *BARE
 CELLS = 4  # of an image across, of which colours are means
 Made = tuple[Any, Any]  # guidance, solver
 
@@ -52,7 +63,8 @@ def none() -> None:
 
 def summed(*, rho: tuple[float, ...], rule: str = 'alpha', stop: float = 0.0) -> Any:
   def make(terms: tuple[Any, ...], solver: Any) -> Made:
-    return functools.reduce(operator.add, terms), solver
+    asked = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, asked), solver
 
   return make
 
@@ -148,14 +160,16 @@ def checked(config: ConfigDict) -> None:
   if not names:
     return
   for name in names:
-    if name not in SEEN + BARE:
-      raise ConfigError(f'sample.conditions: there is no {name!r}{near(name, SEEN + BARE)}')
-  blind = [n for n in names if n in SEEN and n not in config.eyes.kinds]
+    if name not in NAMES:
+      raise ConfigError(f'sample.conditions: there is no {name!r}{near(name, NAMES)}')
+  blind = sorted({eye_of(n) for n in names if n not in BARE} - set(config.eyes.kinds))
   if blind and config.sample.eyes is None:
     raise ConfigError(
       f'sample.conditions: nobody sees {", ".join(blind)}; add them to eyes.kinds = '
       f"{tuple(config.eyes.kinds)}, or lend a workdir's eyes by sample.eyes"
     )
+  if LABEL in names:
+    told(config)
   if len(set(names)) < len(names):
     raise ConfigError(f'sample.conditions = {names}: each once')
   if len(own.rho) != len(names) or not all(r >= 0 for r in own.rho):
@@ -175,7 +189,30 @@ def checked(config: ConfigDict) -> None:
     raise ConfigError(
       f'sample.conditions start from noise, not from sample.task={config.sample.task}'
     )
-  made(config, {name: abs for name in SEEN}, _Probe)
+  made(config, dict.fromkeys(SEES, abs), _Probe)
+
+
+def told(config: ConfigDict) -> None:
+  """What is wrong with a condition that the denoiser is told."""
+  own, names = config.sample, asked(config)
+  if names[0] != LABEL or len(names) < 2 or own.guide.kind not in ('sum', 'lookahead'):
+    raise ConfigError(
+      f'sample.conditions = {names} and sample.guide.kind = {own.guide.kind!r}: what the denoiser '
+      f'is told leads a sum or a lookahead of others: ({LABEL!r}, …)'
+    )
+  if own.cfg is not None or own.cond is not None:
+    key = 'cfg' if own.cfg is not None else 'cond'
+    raise ConfigError(f'sample.{key} = {own[key]} and the condition {LABEL!r}: say one of them')
+  if config.split.get('label') != SEES['feeling']:
+    raise ConfigError(
+      f'sample.conditions: {LABEL!r} is judged by an eye for feelings, and split.label = '
+      f'{config.split.get("label")!r}'
+    )
+
+
+def eye_of(name: str) -> str:
+  """The kind of eye that sees whether a condition is met."""
+  return 'feeling' if name == LABEL else SEES[name]
 
 
 class _Probe:
@@ -191,7 +228,7 @@ def made(config: ConfigDict, eyes: Mapping[str, Any], solver: Any) -> Made:
   options = {k: v for k, v in own.items() if k != 'kind'}
   make = guide_of(own.kind)(**options)
   terms = tuple(
-    term(own.rule, strength, energy(name, eyes.get(name)))
+    None if name == LABEL else term(own.rule, strength, energy(name, eyes.get(name)))
     for name, strength in zip(asked(config), own.rho, strict=True)
   )
   if solver is _Probe:
@@ -223,8 +260,11 @@ def energy(name: str, eye: Any) -> Any:
   """The condition of this name."""
   from zsi_jax.guide import energies
 
-  if name == 'colour':
-    return energies.near(colours, name, 'rms')
+  match name:
+    case 'colour':
+      return energies.near(colours, name, 'rms')
+    case 'feeling':
+      return energies.near(eye, name, 'classes')
   return getattr(energies, name)(eye, name)
 
 

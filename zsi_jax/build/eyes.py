@@ -29,15 +29,22 @@ from zsi_jax.guide.energies import Eye
 from zsi_jax.guide.twins import TwinLoss
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.stamp import stamp
-from zsi_jax.nets.twins import SIZES, Embedder, Named, Parser, Pointer, Reader
+from zsi_jax.nets.twins import SIZES, Embedder, Named, Namer, Parser, Pointer, Reader
 from zsi_jax.train.job import Job
 
-FIELDS = {'identity': 'person', 'landmarks': 'landmarks', 'segmentation': 'mask', 'text': 'tokens'}
+FIELDS = {
+  'identity': 'person',
+  'landmarks': 'landmarks',
+  'segmentation': 'mask',
+  'text': 'tokens',
+  'feeling': 'feeling',
+}
 NETS: Mapping[str, Any] = {  # by the names that architectures have
   'embedder': Embedder,
   'pointer': Pointer,
   'parser': Parser,
   'reader': Reader,
+  'namer': Namer,
 }
 TOLD = told.TESTED['eyes']
 PEOPLE, RECORDS = 4, 5  # streams of chance
@@ -129,6 +136,7 @@ def architecture(config: ConfigDict, kind: str, source: Source) -> dict[str, Any
     'landmarks': ('pointer', field.shape[1:] == (2,), {'points': field.shape[:1]}),
     'segmentation': ('parser', field.shape == (height, width, 1), {'classes': field.high}),
     'text': ('reader', len(field.shape) == 1, {'vocabulary': field.high}),
+    'feeling': ('namer', field.shape == (), {'classes': field.high}),
   }
   net, fits, more = wanted[kind]
   if not fits or None in more.values():
@@ -228,7 +236,8 @@ def job(config: ConfigDict, role: str, plan: Plan) -> Job:
 def trained(folder: Path, method: str | None = None) -> tuple[Eye, str]:
   """(what looks, the digest of the weights) of the newest checkpoint in a folder.
 
-  Of text it looks at images, or with method='words' at tokens [B, L].
+  Of text it looks at images, or with method='words' at tokens [B, L]; of segmentation method
+  'texture' is what it sees first.
   """
   _, found, variables = checkpoints.read(folder)
   try:
@@ -237,7 +246,7 @@ def trained(folder: Path, method: str | None = None) -> tuple[Eye, str]:
     raise WeightsError(f'{folder}: its checkpoints are of no eye ({error!r:.200})') from None
   if 'persons' in found:
     variables = {'params': variables['params']['net']}
-  how = (method or 'image') if found['net'] == 'reader' else None
+  how = (method or 'image') if found['net'] == 'reader' else method
   return Eye(variables, net, method=how), found['source']['sha256']
 
 

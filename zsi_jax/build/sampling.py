@@ -205,6 +205,7 @@ def told(config: ConfigDict, whole: bool) -> dict[str, Any]:
     names += ['weights', 'at'] + ['classes'] * (said['classes'] is not None)
   names += {'slerp': SLERP, 'edit': EDIT}.get(said['task'], ()) if whole else ()
   names += ['conditions', 'guide', 'tuples'] if whole and said['conditions'] else []
+  names += ['cfg_variance'] if whole and conditions.LABEL in said['conditions'] else []
   names += ['cond'] * (said['cond'] is not None)
   return {name: said[name] for name in names}
 
@@ -279,6 +280,10 @@ def weights(config: ConfigDict) -> Rows | None:
 def conditioned(config: ConfigDict, denoiser: Any, whole: bool) -> Any:
   """The denoiser under sample.cfg and sample.cond; not `whole`: without the former."""
   null = denoiser.null
+  if whole and (led := asked(config, null)) is not None:
+    from zsi_jax.core import Mix
+
+    return Mix(denoiser, led, variance=config.sample.cfg_variance)
   labels = getattr(denoiser.net, 'labels', None)
   mixed = mixture(config, labels, None if null is None else int(null), whole)
   if mixed is None:
@@ -287,6 +292,20 @@ def conditioned(config: ConfigDict, denoiser: Any, whole: bool) -> Any:
 
   variance = config.sample.cfg_variance if whole else 'clipped'
   return Mix(denoiser, mixed[0], variance=variance).shared(mixed[1])
+
+
+def asked(config: ConfigDict, null: Any) -> list[float] | None:
+  """Coefficients of no condition and of the label that each image brings; None: it brings none."""
+  names = conditions.asked(config)
+  if conditions.LABEL not in names:
+    return None
+  if null is None:
+    raise ConfigError(
+      f'sample.conditions: {conditions.LABEL!r} is what the denoiser is told, and this one cannot '
+      'be: train it with denoiser.drop=.1'
+    )
+  w = float(config.sample.guide.rho[names.index(conditions.LABEL)])
+  return [-w, 1 + w]
 
 
 def mixture(

@@ -6,7 +6,8 @@
 (2) NME: mean distance of points, by the distance of the outer corners of the eyes
 (3) IoU of a class: pixels where both say it, by those where one does; of classes that are true
     somewhere
-(4) retrieval: how often the nearest of n is the right one; the same words are as right
+(4) named: how often the likeliest class is true, and the mean of -log p of the true one
+(5) retrieval: how often the nearest of n is the right one; the same words are as right
 """
 
 from __future__ import annotations
@@ -74,8 +75,22 @@ def overlap(found: Any, true: Any, classes: int) -> dict[str, Any]:
   }
 
 
+def named(logits: Any, true: Any) -> dict[str, Any]:
+  """(4) of logits [N, K] and classes [N]."""
+  logits, true = given.floats(logits, 'logits', 2, '[N, K]'), np.asarray(true)
+  if true.shape != logits.shape[:1] or not len(true):
+    raise MetricError(f'logits {list(logits.shape)} against classes {list(true.shape)}')
+  shifted = logits - logits.max(1, keepdims=True)
+  logp = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+  return {
+    'accuracy': float((logits.argmax(1) == true).mean()),
+    'log_loss': float(-logp[np.arange(len(true)), true].mean()),
+    'commonest': float(np.bincount(true).max() / len(true)),
+  }
+
+
 def retrieval(images: Any, words: Any, tokens: Any, of: int = 64) -> dict[str, Any]:
-  """(4) of embeddings [N, D], `of` at a time: words of an image, and images of words."""
+  """(5) of embeddings [N, D], `of` at a time: words of an image, and images of words."""
   images, words = (given.features(a, 'embeddings', 2) for a in (images, words))
   tokens, n = np.asarray(tokens), min(of, len(images))
   right = np.zeros(2)

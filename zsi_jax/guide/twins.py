@@ -6,7 +6,8 @@
 (3) segmentation: -log softmax of each pixel's class
 (4) text: -log softmax of s <image, words>, over the words of a batch and over its images; who has
     the same words as another is no wrong answer
-(5) rough: blurred by a Gaussian of u `blur` pixels, then + v `noise` eps; u, v ~ U(0, 1): what a
+(5) feeling: -log softmax of the true class
+(6) rough: blurred by a Gaussian of u `blur` pixels, then + v `noise` eps; u, v ~ U(0, 1): what a
     denoiser expects is blurred, and an energy that was never shown that is asked of it
 """
 
@@ -32,7 +33,7 @@ FAR = -1e9
 
 @dataclasses.dataclass(frozen=True)
 class TwinLoss:
-  """(1-4) of batch['image'] and the batch's label, landmarks, mask or tokens."""
+  """(1-5) of batch['image'] and the batch's label, landmarks, mask, tokens or feeling."""
 
   net: Any
   kind: str
@@ -97,16 +98,24 @@ def text(out: tuple[Array, Array, Array], batch: Any) -> Said:
   return losses, {'accuracy': right}
 
 
+def feeling(logits: Array, batch: Any) -> Said:
+  """(5)"""
+  true = batch['feeling'].astype(int)
+  logp = jnp.take_along_axis(jax.nn.log_softmax(logits), true[:, None], 1)[:, 0]
+  return -logp, {'accuracy': (logits.argmax(1) == true).astype(logits.dtype)}
+
+
 LOSSES: dict[str, Callable[[Any, Any], Said]] = {
   'identity': identity,
   'landmarks': landmarks,
   'segmentation': segmentation,
   'text': text,
+  'feeling': feeling,
 }
 
 
 def rough(keys: Array, x: Array, blur: float, noise: float) -> Array:
-  """(5), each image by its own key."""
+  """(6), each image by its own key."""
   u, v = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(fold(keys, 'rough')).T
   if blur:
     x = blurred(x, u * blur)

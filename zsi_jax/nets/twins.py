@@ -1,4 +1,4 @@
-"""Small twins of the networks that guide faces, smooth everywhere: who, where, which pixels, words.
+"""Small twins of the networks that guide faces, smooth everywhere.
 
 (1) unit(v) = v / sqrt(|v|^2 + eta^2): of length one but near v = 0, where it is flat
 (2) points are parts of the image's side: pixel p of n lies at (p + 1/2) / n
@@ -71,6 +71,19 @@ class Named(nn.Module):
     return self.net(x, train) @ unit(ways).T
 
 
+class Namer(nn.Module):
+  """x -> logits [B, classes], of which one is true."""
+
+  size: int = 32
+  width: int = 32
+  classes: int = 7
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, train: bool = False) -> Array:
+    return Tower(self.size, self.classes, self.width, dtype=self.dtype, name='tower')(x)
+
+
 class Pointer(nn.Module):
   """x -> points [B, points, 2], x and y by (2)."""
 
@@ -86,7 +99,10 @@ class Pointer(nn.Module):
 
 
 class Parser(nn.Module):
-  """x -> logits [B, size, size, classes]: down by halves, and up beside what was on the way."""
+  """x -> logits [B, size, size, classes]: down by halves, and up beside what was on the way.
+
+  `texture`: x -> [B, size/2, size/2, width], what the first level sees.
+  """
 
   size: int = 32
   width: int = 16
@@ -94,12 +110,14 @@ class Parser(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Array, train: bool = False) -> Array:
+  def __call__(self, x: Array, train: bool = False, texture: bool = False) -> Array:
     check(self, x)
     make = partial(Conv, dtype=self.dtype)
     widths = levels(self.size, self.width)
     first = make(self.width, name='first')(x)
     hs = trunk(x, widths, (1,) * len(widths), self.dtype)
+    if texture:
+      return hs[0].astype(jnp.float32)
     h = hs.pop()
     for level, width in reversed(list(enumerate(widths[:-1]))):
       h = jnp.concatenate([double(h), hs.pop()], -1)
@@ -109,6 +127,9 @@ class Parser(nn.Module):
     h = residual(h, self.width, 'last', self.dtype)
     h = nn.silu(Norm(name='norm')(h)).astype(self.dtype)
     return make(self.classes, size=1, name='out')(h).astype(jnp.float32)
+
+  def texture(self, x: Array) -> Array:
+    return self(x, texture=True)
 
 
 class Reader(nn.Module):

@@ -151,7 +151,7 @@ def dots(points: Sequence[tuple[float, float]], class_: str) -> Html:
 
 
 def heatmap(told: Figure) -> Html:
-  """One cell a number, row 0 at the top; cells without one show the ground.
+  """One cell a number, row 0 at the top; cells without one show the ground; paths lie over them.
 
   extent is (left, right, bottom, top).
   """
@@ -180,7 +180,13 @@ def heatmap(told: Figure) -> Html:
     axes.named(box, told['x'], told['y']),
     _bar(box, low, high, log),
   ]  # fmt: skip
-  return axes.figure(told['title'], *parts, height=box.bottom + BOTTOM)
+  rows = told.get('paths') or []
+  for i, row in enumerate(rows):
+    points = [(x(a), y(b)) for a, b in zip(row['x'], row['y'], strict=True)]
+    parts += [axes.path(points, 'line halo'), axes.path(points, f'line {colour(i)}')]
+    parts += [dots(points[-1:], f'dots {colour(i)}')]
+  drawn = axes.figure(told['title'], *parts, height=box.bottom + BOTTOM)
+  return join([drawn, legend([row['label'] for row in rows])])
 
 
 def _ticked(box: Box, x: Scale, y: Scale) -> Html:

@@ -35,7 +35,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     'log_y?': bool},
   'heatmap': {
     'x': str, 'y': str, 'values': [[NUMBER]], 'low?': NUMBER, 'high?': NUMBER, 'scale?': str,
-    'extent?': ([NUMBER], None),
+    'extent?': ([NUMBER], None), 'paths?': [{'label': str, 'x': [NUMBER], 'y': [NUMBER]}],
   },
   'scatter': {'x': str, 'y': str, 'points': [[NUMBER]], 'diagonal?': bool},
   'bars': {'labels': [str], 'values': [NUMBER], 'errors?': ([NUMBER], None), 'y?': str},
@@ -109,6 +109,8 @@ def whole(figure: Mapping[str, Any], where: str) -> None:
         raise ReportError(f'{where}.scale is {figure["scale"]!r}, neither linear nor log')
       if (extent := figure.get('extent')) is not None:
         equal(f'{where}.extent', len(extent), 'numbers', 4, 'of x0, x1, y0, y1')
+      for i, row in enumerate(figure.get('paths', ())):
+        equal(f'{where}.paths[{i}]', len(row['y']), 'y', len(row['x']), 'x')
     case 'scatter':
       for i, point in enumerate(figure['points']):
         equal(f'{where}.points[{i}]', len(point), 'numbers', 2, 'of x, y')

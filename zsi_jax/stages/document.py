@@ -56,6 +56,7 @@ def document(
     *curves.amounts([(one.label, looked.amounts[one.name], told[one.name]) for one in found]),
     *curves.bars(groups, *BETWEEN),
     *obeyed.fronts(looked.obeyed, named),
+    *obeyed.apart(config.report.against, named),
     *looked.figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}

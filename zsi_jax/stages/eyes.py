@@ -90,6 +90,8 @@ def worth(folder: Path, plan: Plan, eye: Eye, records: Mapping[str, np.ndarray])
     case 'segmentation':
       mask = seen(eye, records['image'], classes=True)
       return faces.overlap(mask, true[..., 0], plan.found['classes'])
+    case 'feeling':
+      return faces.named(seen(eye, records['image']), true)
   # Records of one person follow each other, and who looks alike should not be told apart here.
   mixed = np.argsort(build.chance(0, plan.parts.test, build.RECORDS))
   words, _ = build.trained(folder, 'words')

@@ -171,6 +171,7 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
       solver = chains.decaying(solver, own.stop * model.config['denoiser']['T'])
   taken = {name: beside[name] for name in ('aim', 'fraction') if name in beside}
   guidance, near = sampling.guidance(config, model), None
+  null = getattr(model.denoiser, 'null', None)
   if conditions.asked(config):
     near = tuples.drawn(config, workdir, n)
     guidance, solver, source['eyes'] = tuples.guided(config, workdir, solver)
@@ -180,7 +181,7 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
   def give(images: np.ndarray) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {name: array[images] for name, array in taken.items()}
     if near is not None:
-      return found | near.seen(images, looks)
+      return found | near.given(images, looks, null)
     return found if brought is None else found | {'image': brought.images(images)}
 
   return Task(

@@ -6,85 +6,132 @@ sum's gradients are told apart for that, which changes no image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import models, sampling, trained
+from zsi_jax.build import conditions, models, sampling, trained
 from zsi_jax.core import Process, sample
 from zsi_jax.evaluate import gradients
-from zsi_jax.stages import obeyed, tuples
+from zsi_jax.stages import obeyed, tuples, valley
 from zsi_jax.stages.sets import Images
 
 WAYS = 4  # at most; those of the first strength
 BATCH = 8
 
 
+class Way(NamedTuple):
+  """How a set was drawn, to be drawn again."""
+
+  name: str
+  conditions: tuple[str, ...]
+  rho: tuple[float, ...]
+  keys: Any  # of its images
+  process: Any
+  denoiser: Any
+  guidance: Any
+  solver: Any
+  bare: Any  # the solver without conditions
+  summed: Any  # all conditions at once: the notes of their energies
+  shape: tuple[int, ...]
+  given: Callable[[np.ndarray], dict[str, np.ndarray]]  # numbers of images -> what they bring
+
+
 def figures(config: ConfigDict, workdir: Path, found: list[Images]) -> list[Any]:
-  """Energies and cosines over t, of some of the ways."""
-  count, ways = int(config.evaluate.gradients), dict[str, Images]()
+  """Energies and cosines over t of some of the ways, and the valley that they go through."""
+  count, first = int(config.evaluate.gradients), dict[str, Images]()
   for one in found:
     if one.conditions:
-      ways.setdefault(one.name.rpartition('_x')[0] or one.name, one)
-  if not count or not ways:
+      first.setdefault(obeyed.strength(one.name)[0], one)
+  if not count or not first:
     return []
   model = trained.model(config, workdir)
+  ways = [way(config, workdir, model, name, one) for name, one in [*first.items()][:WAYS]]
   energy, cosine = dict[str, list[Any]](), list[Any]()
-  for name, one in list(ways.items())[:WAYS]:
-    t, notes = rerun(config, workdir, one, model, min(count, one.n))
-    for condition in one.conditions:
+  for each, one in zip(ways, first.values(), strict=False):
+    t, notes = along(each, min(count, one.n))
+    for condition in each.conditions:
+      if condition == conditions.LABEL:
+        continue
       rows = next(v for k, v in notes.items() if k.endswith(f'energy/{condition}'))
-      energy.setdefault(condition, []).append(line(name, rows, t))
+      energy.setdefault(condition, []).append(line(each.name, rows, t))
     if 'ahead/cos' in notes:
-      cosine.append(line(f'{name}: the first, what is pulled back', notes['ahead/cos'], t))
-    else:
-      cosine.append(line(f'{name}: the first two', notes['cos'][..., 0, 1], t))
+      cosine.append(line(f'{each.name}: the first, what is pulled back', notes['ahead/cos'], t))
+    elif 'cos' in notes:
+      cosine.append(line(f'{each.name}: the first two', notes['cos'][..., 0, 1], t))
   return [
     *(
       figure(f'{condition} along the chain', 'energy of what is expected', lines)
       for condition, lines in energy.items()
     ),
-    figure('Cosines of the parts of the score', 'cosine', cosine),
+    *[figure('Cosines of the parts of the score', 'cosine', cosine)][: len(cosine)],
+    *valley.figures(ways),
   ]
 
 
-def rerun(
-  config: ConfigDict, workdir: Path, one: Images, model: models.Model, count: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-  """(t [rows], notes [rows, count, ...]) of the first images of a set."""
+def way(config: ConfigDict, workdir: Path, model: models.Model, name: str, one: Images) -> Way:
+  """Of a set; a sum's gradients are told apart."""
   own = obeyed.as_drawn(config, one)
   said = one.told['sample']['guide']
   guide = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-  if guide['kind'] == 'sum':
+  if guide['kind'] == 'sum' and conditions.LABEL not in one.conditions:
     guide |= {'kind': 'merge', 'merge': 'sum'}
   with own.unlocked():
     own.sample.guide = ConfigDict(guide)
     own.sample.steps = one.told['sample']['steps']
     own.sample.solver = ConfigDict(one.told['sample']['solver'])
-  guidance, solver, _ = tuples.guided(own, workdir, sampling.solver(own))
+  bare = sampling.solver(own)
+  guidance, solver, _ = tuples.guided(own, workdir, bare)
+  summed = own.copy_and_resolve_references()
+  with summed.unlocked():
+    summed.sample.guide = ConfigDict(
+      {'kind': 'sum', 'rho': guide['rho'], 'rule': 'fixed', 'stop': 0.0}
+    )
   near = tuples.drawn(own, workdir, one.n)
   refs = tuples.references(own, workdir, tuples.GUIDE)
-  chain = model.config['denoiser']
-  process = Process.make(models.betas(chain['schedule'], chain['T']), own.sample.steps)
-  watch = '*energy/*', '*cos'
+  chain, null = model.config['denoiser'], getattr(model.denoiser, 'null', None)
+  return Way(
+    name,
+    one.conditions,
+    guide['rho'],
+    models.keys(one.told['seed'], one.n),
+    Process.make(models.betas(chain['schedule'], chain['T']), own.sample.steps),
+    sampling.conditioned(own, model.denoiser, whole=True),
+    guidance,
+    solver,
+    bare,
+    tuples.guided(summed, workdir, bare)[0],
+    tuple(model.shape),
+    lambda rows: near.given(rows, refs, null),
+  )
+
+
+def along(of: Way, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+  """(t [rows], notes [rows, count, ...]) of the first images."""
+  watch = '*energy/*', *(['*cos'] if told_apart(of) else [])
 
   @jax.jit
-  def draw(keys: Any, guidance: Any, solver: Any, given: Any) -> Any:
+  def draw(keys: Any, denoiser: Any, guidance: Any, solver: Any, given: Any) -> Any:
     return sample(
-      keys, process, model.denoiser, guidance, solver, shape=model.shape, given=given, watch=watch
+      keys, of.process, denoiser, guidance, solver, shape=of.shape, given=given, watch=watch
     )[1]
 
-  keys = models.keys(one.told['seed'], one.n)
   parts = []
   for at in range(0, count, BATCH):
     rows = np.minimum(np.arange(at, at + BATCH), count - 1)  # the last is filled up
-    notes = draw(keys[rows], guidance, solver, near.seen(rows, refs))
+    notes = draw(of.keys[rows], of.denoiser, of.guidance, of.solver, of.given(rows))
     parts.append({k: np.asarray(v)[:, : count - at] for k, v in notes.items()})
   whole = {k: np.concatenate([part[k] for part in parts], 1) for k in parts[0]}
-  return np.asarray(process.levels.t)[::-1], whole
+  return np.asarray(of.process.levels.t)[::-1], whole
+
+
+def told_apart(of: Way) -> bool:
+  """Whether two parts of the score are known."""
+  return of.solver is not of.bare or conditions.LABEL not in of.conditions
 
 
 def line(label: str, rows: np.ndarray, t: np.ndarray) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What images shall be near to: records of persons whom no eye has seen, and what is seen in them.
 
-Image i has a record for each condition: of 'one' record all of them, which can be met together; of
-'several' persons one each, which conflict.
+Image i has a record for each condition, whatever their order: of 'one' record all of them, which
+can be met together; of 'several' persons one each, which conflict.
 """
 
 from __future__ import annotations
@@ -42,12 +42,25 @@ class Tuples:
     return stacked(self.source, self.index[rows, self.names.index(name)], (field,))[field]
 
   def seen(self, rows: np.ndarray, looks: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """{condition: what is seen in its records}, of eyes, or of words for a text."""
+    """{condition: what is seen in its records}, of eyes, or of words for a text; of a feeling which
+    one it is."""
     found = {}
     for name, look in looks.items():
-      text = name == 'text'
-      x = self.of(rows, name, 'tokens') if text else normalise(self.images(rows, name))
-      found[name] = np.asarray(asked(look, x))
+      match name:
+        case 'feeling' | conditions.LABEL:
+          found[name] = self.of(rows, name, 'feeling')
+        case 'text':
+          found[name] = np.asarray(asked(look, self.of(rows, name, 'tokens')))
+        case _:
+          found[name] = np.asarray(asked(look, normalise(self.images(rows, name))))
+    return found
+
+  def given(self, rows: np.ndarray, looks: Mapping[str, Any], null: Any) -> dict[str, np.ndarray]:
+    """What a chain needs: the same, with the label as the denoiser is told it."""
+    found = self.seen(rows, looks)
+    if conditions.LABEL in found:
+      label = found.pop(conditions.LABEL)
+      found['conds'] = np.stack([np.full_like(label, null), label], 1)
     return found
 
 
@@ -70,6 +83,7 @@ def drawn(config: ConfigDict, workdir: Path, n: int) -> Tuples:
   if config.sample.tuples == 'several':
     for k in range(1, K):
       index[:, k] = others(order, who, index[:, :k], k)
+  index = index[:, [sorted(names).index(name) for name in names]]
   said = dataset(told)
   lender = eyes.home(config, workdir)
   if lender != workdir and dataset(prepare.read(lender) or {}) != said:
@@ -111,19 +125,27 @@ def guided(config: ConfigDict, workdir: Path, solver: Any) -> tuple[Any, Any, di
 
 def digests(config: ConfigDict, workdir: Path, copy: int) -> dict[str, str]:
   """{condition: digest of the eye}; those without are not named."""
-  home, name = eyes.home(config, workdir), config.eyes.copies[copy]
-  seen = [kind for kind in conditions.asked(config) if kind not in conditions.BARE]
-  return {kind: str(eyes.facts(home / 'eyes' / kind / name)['digest']) for kind in seen}
+  seen = [name for name in conditions.asked(config) if name not in conditions.BARE]
+  if copy == GUIDE:
+    seen = [name for name in seen if name != conditions.LABEL]
+  return {name: str(eyes.facts(place(config, workdir, name, copy))['digest']) for name in seen}
+
+
+def place(config: ConfigDict, workdir: Path, name: str, copy: int) -> Path:
+  """Where the eye lies that sees a condition."""
+  home = eyes.home(config, workdir)
+  return home / 'eyes' / conditions.eye_of(name) / str(config.eyes.copies[copy])
 
 
 def looks(config: ConfigDict, workdir: Path, copy: int) -> dict[str, Any]:
   """{condition: images -> what is seen}, by one of the copies."""
-  home, found = eyes.home(config, workdir), dict[str, Any]()
+  found = dict[str, Any]()
   for name in conditions.asked(config):
     if name in conditions.BARE:
       found[name] = jax.tree_util.Partial(conditions.colours)
     else:
-      found[name] = eyes.eye(home / 'eyes' / name / config.eyes.copies[copy])
+      how = 'texture' if name in ('style', 'content') else None
+      found[name] = eyes.eye(place(config, workdir, name, copy), how)
   return found
 
 
@@ -131,6 +153,5 @@ def references(config: ConfigDict, workdir: Path, copy: int) -> dict[str, Any]:
   """The same, for what the references are made by: of a text its words."""
   found = looks(config, workdir, copy)
   if 'text' in found:
-    home = eyes.home(config, workdir)
-    found['text'] = eyes.eye(home / 'eyes' / 'text' / config.eyes.copies[copy], 'words')
+    found['text'] = eyes.eye(place(config, workdir, 'text', copy), 'words')
   return found

@@ -129,6 +129,7 @@ def get_config(preset: str) -> ConfigDict:
   c.evaluate.fid = False  # by Inception, too; its weights are never downloaded
   c.evaluate.inception = placeholder(str)  # None: $ZSI_INCEPTION_WEIGHTS, the cache of torch hub
   c.evaluate.lpips = placeholder(str)  # trunk and heads, for the diversity of a set
+  c.evaluate.clip = placeholder(str)  # whose neighbours are looked at for copies, too
   c.evaluate.pairs = 1_000  # of images, for that
   c.evaluate.neighbours = 8  # training records shown beside each of the most suspicious; 0: none
   c.evaluate.gradients = pick(preset, tiny=16, small=64)  # images of which they are shown over t

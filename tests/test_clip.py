@@ -12,6 +12,8 @@ from safetensors.numpy import save_file
 
 from tests.io import test_tokens as made
 from zsi_jax.build.clip import clip
+from zsi_jax.evaluate.errors import MetricError
+from zsi_jax.guide import views
 from zsi_jax.io import weights
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.nets.clip import Clip
@@ -84,6 +86,16 @@ def test_the_same_by_the_names_of_transformers(arrays, tmp_path):
   assert theirs.net == NET and theirs.source.digest == ours.source.digest
   shifted = clip(put(tmp_path / 'other.safetensors', arrays | {'logit_scale': np.array(1, 'f4')}))
   assert shifted.source.digest != ours.source.digest
+
+
+def test_images(arrays, tmp_path):
+  model = clip(put(tmp_path / 'clip.safetensors', arrays))
+  images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+  x = (images / np.float32(255) - views.CLIP_MEAN) / views.CLIP_STD
+  want = NET.apply(model.variables, x, method='image')
+  np.testing.assert_allclose(model.features(images), want, atol=1e-4)
+  with pytest.raises(MetricError, match='three channels'):
+    model.features(images[..., :1])
 
 
 def test_texts(arrays, tmp_path):

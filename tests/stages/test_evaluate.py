@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zsi_jax.build import clip
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.circles import Circles
 from zsi_jax.evaluate import calibrate
@@ -377,8 +378,23 @@ def judged(monkeypatch):
   return judges
 
 
-def test_judges_score_compare_and_are_named_where_they_are_not_fit(copy, judged):
-  more = {'judge.attributes': ('z',), 'evaluate.full': 100, 'evaluate.mild': 60}
+class Small:
+  """Where CLIP would look."""
+
+  source = 'small'
+
+  def features(self, images):
+    return images[:, ::4, ::4].reshape(len(images), -1).astype(np.float32) + 1
+
+
+def test_judges_score_compare_and_are_named_where_they_are_not_fit(copy, judged, monkeypatch):
+  monkeypatch.setattr(clip, 'clip', lambda path: Small())
+  more = {
+    'evaluate.clip': __file__,
+    'judge.attributes': ('z',),
+    'evaluate.full': 100,
+    'evaluate.mild': 60,
+  }
   headline = (('guided', 'judge_b/l2', 'L2'), ('guided', 'judge_a/l2', 'L2'))
   config = load('configs/zsi/circles.py:tiny', {**SAID, **more, 'data.root': root(copy)})
   with config.unlocked():
@@ -396,6 +412,12 @@ def test_judges_score_compare_and_are_named_where_they_are_not_fit(copy, judged)
   assert {'precision/judge_b/full', 'kid/judge_b/mild', 'recall/judge_b/mild'} <= row.keys()
   copies = facts['sets']['copied']['values']['copies of training records']['value']
   assert copies > 0.9 > facts['sets']['guided']['values']['copies of training records']['value']
+  row = facts['sets']['copied']['values']
+  assert row['copies of training records by CLIP']['value'] > 0.9
+  with np.load(copy / 'evaluate/scores/copied.npz') as scores:
+    assert scores['clip'].shape[0] == 200 and 'clip_mirrored' not in scores
+  shown = {f.get('file') for f in facts['figures']}
+  assert {'copied-neighbours.png', 'copied-neighbours-clip.png'} <= shown
   assert any('judge b is not fit' in w for w in facts['warnings'])
   assert [h['label'] for h in facts['headline']] == ['L2 (judge not fit)', 'L2']
   assert facts['protocol']['judge_a'] == 'd' and 'records/full' in facts['protocol']

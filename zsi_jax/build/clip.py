@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsi_jax.build.features import Source, digest_of
+from zsi_jax.build.features import Source, coloured, digest_of
+from zsi_jax.evaluate.judge import cut
+from zsi_jax.guide.views import clip_view
 from zsi_jax.io import tokens, weights
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.nets.clip import VARIANTS, Clip
@@ -30,6 +32,7 @@ SHA256 = (  # of OpenAI's files: B/32, B/16, L/14, L/14@336px
   '3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02',
 )
 COUNTS = 'input_resolution', 'context_length', 'vocab_size'  # beside OpenAI's weights
+BATCH = 32
 LAYER = re.compile(r'encoder\.layers\.(\d+)\.(.*)')
 SPLIT = re.compile(r'(.*)attn\.([qkv])_proj\.(weight|bias)')
 NAMES = {  # transformers' -> OpenAI's, without tower and layer
@@ -67,6 +70,19 @@ class ClipModel:
   def name(self) -> str:
     known = (name for name in VARIANTS if Clip.variant(name) == self.net)
     return f'clip-{next(known, "other")}'
+
+  @cached_property
+  def _look(self) -> Callable[[np.ndarray], jax.Array]:
+    def look(variables: Any, x: jax.Array) -> jax.Array:
+      seen = clip_view(x.astype(jnp.float32) / 127.5 - 1, self.net.size)
+      return jnp.asarray(self.net.apply(variables, seen, method='image'))
+
+    return partial(jax.jit(look), self.variables)
+
+  def features(self, images: Any) -> np.ndarray:
+    """Embeddings of uint8 images [N, H, W, 3], float32 [N, D], not normalised."""
+    x = coloured(images, 'CLIP')
+    return np.concatenate([np.asarray(self._look(rows))[:n] for rows, n in cut(x, BATCH)])
 
   @cached_property
   def _embed(self) -> Callable[[np.ndarray], jax.Array]:

@@ -114,6 +114,7 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'evaluate.fid': bool,
   'evaluate.inception': str | None,
   'evaluate.lpips': str | None,
+  'evaluate.clip': str | None,
   'evaluate.pairs': int,
   'evaluate.neighbours': int,
   'evaluate.gradients': int,

@@ -20,6 +20,7 @@ import numpy as np
 
 from zsi_jax.evaluate import given
 from zsi_jax.evaluate.errors import MetricError
+from zsi_jax.evaluate.judge import cut
 from zsi_jax.io import weights
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.nets.inception import Inception
@@ -74,9 +75,9 @@ class Extractor:
 
   def features(self, images: Any) -> np.ndarray:
     """uint8 [N, H, W, 3] -> float32 [N, 2048], in batches of one size."""
-    x = _coloured(images, 'Inception')
+    x = coloured(images, 'Inception')
     return np.concatenate([
-      np.asarray(self.apply(part))[:n] for part, n in _batches(x, self.batch)
+      np.asarray(self.apply(part))[:n] for part, n in cut(x, self.batch)
     ])  # fmt: skip
 
 
@@ -103,7 +104,7 @@ class Perceptual:
 
   def __call__(self, x: Any, y: Any) -> np.ndarray:
     """uint8 [N, H, W, 3] twice -> float32 [N]."""
-    x, y = _coloured(x, 'LPIPS'), _coloured(y, 'LPIPS')
+    x, y = coloured(x, 'LPIPS'), coloured(y, 'LPIPS')
     if x.shape != y.shape:
       raise MetricError(f'LPIPS compares images one by one, not {x.shape} with {y.shape}')
     least = TRUNKS[self.net.trunk][2]
@@ -111,7 +112,7 @@ class Perceptual:
       raise MetricError(f'{self.name} takes images of {least} pixels or more, not {x.shape[1:3]}')
     pairs = np.stack([x, y], axis=1)
     return np.concatenate([
-      np.asarray(self.apply(part))[:n] for part, n in _batches(pairs, self.batch)
+      np.asarray(self.apply(part))[:n] for part, n in cut(pairs, self.batch)
     ])  # fmt: skip
 
 
@@ -242,15 +243,8 @@ def digest_of(variables: Mapping[str, Any]) -> str:
   return total.hexdigest()
 
 
-def _coloured(images: Any, what: str) -> np.ndarray:
+def coloured(images: Any, what: str) -> np.ndarray:
   found = given.images(images)
   if found.shape[3] != 3:
     raise MetricError(f'{what} takes images of three channels, not {list(found.shape)}')
   return found
-
-
-def _batches(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-  """(batch, how many of it count): the last is filled up, so that one program serves all."""
-  for at in range(0, len(x), size):
-    rows = np.minimum(np.arange(at, at + size), len(x) - 1)
-    yield x[rows], min(size, len(x) - at)

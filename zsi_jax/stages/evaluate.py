@@ -39,9 +39,10 @@ def checked(config: ConfigDict) -> None:
   own = config.evaluate
   if own.fid:
     features.inception_file(own.inception)
-  for path in [own.lpips] * (own.lpips is not None):
-    if missing := [p for p in path.split(':') if not Path(p).expanduser().is_file()]:
-      raise ConfigError(f'evaluate.lpips: there is no file {missing[0]}')
+  for key in ('lpips', 'clip'):
+    files = [] if own[key] is None else own[key].split(':')
+    if missing := [p for p in files if not Path(p).expanduser().is_file()]:
+      raise ConfigError(f'evaluate.{key}: there is no file {missing[0]}')
   if own.judges is not None:
     home = Path(own.judges).expanduser()
     if not home.is_file() and not list(home.glob('judge/*/judge.json')):

@@ -20,6 +20,7 @@ from zsi_jax.stages.sets import Images
 
 FEWEST = 50  # images of which features say anything about a distribution
 SUBSET = 1000  # of KID, at most
+NEIGHBOURS = {'features': ('judge B', 'mirrored'), 'clip': ('CLIP', 'clip_mirrored')}
 Rows = Mapping[str, np.ndarray]
 Values = dict[str, dict[str, Any]]
 Eye = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, C] -> features [N, D]
@@ -103,20 +104,18 @@ class Resemblance:
     self, one: Images, pixels: np.ndarray, seen: Rows, train: np.ndarray, known: Rows
   ) -> tuple[dict[str, Any], list[Any]]:
     """Samples that are nearer to a record of their own training set than records to each other."""
-    k = min(self.own.neighbours, len(train) - 1)
-    if k < 1 or 'features' not in seen:
-      return {}, []
-    with self.noted(f'{one.name}: copies'):
-      mirrored = (seen['mirrored'], known['mirrored']) if 'mirrored' in seen else None
-      alike = neighbours.memorised(
-        pixels, train, seen['features'], known['features'], mirrored=mirrored, k=k
-      )
-      told = {
-        'copies of training records': findings.number(alike.share),
-        'copies, by chance': findings.number(alike.chance),
-      }
-      return told, [suspects(self.folder, one, pixels, train, alike)]
-    return {}, []
+    k, told, shown = min(self.own.neighbours, len(train) - 1), dict[str, Any](), list[Any]()
+    for row, (by, turned) in NEIGHBOURS.items() if k > 0 else ():
+      if row not in seen:
+        continue
+      mirrored = (seen[turned], known[turned]) if turned in seen else None
+      with self.noted(f'{one.name}: copies by {by}'):
+        alike = neighbours.memorised(pixels, train, seen[row], known[row], mirrored=mirrored, k=k)
+        more = '' if row == 'features' else f' by {by}'
+        told[f'copies of training records{more}'] = findings.number(alike.share)
+        told[f'copies, by chance{more}'] = findings.number(alike.chance)
+        shown.append(suspects(self.folder, one, pixels, train, alike, row, by))
+    return told, shown
 
 
 def kept(drawn: np.ndarray, origins: np.ndarray) -> dict[str, Any]:
@@ -133,15 +132,22 @@ def kept(drawn: np.ndarray, origins: np.ndarray) -> dict[str, Any]:
 
 
 def suspects(
-  folder: Path, one: Images, drawn: np.ndarray, train: np.ndarray, alike: neighbours.Memorised
+  folder: Path,
+  one: Images,
+  drawn: np.ndarray,
+  train: np.ndarray,
+  alike: neighbours.Memorised,
+  row: str,
+  by: str,
 ) -> dict[str, Any]:
   """The samples nearest to a training record, each above its record."""
   first = alike.order[: pictures.COLUMNS]
   rows = np.concatenate([drawn[first], train[alike.index[first]]])
   return pictures.saved(
-    folder, f'{one.name}-neighbours.png', rows, f'{one.name}: nearest training records',
-    'Above: samples whose pixels are nearest to a record, of the nearest by the features of judge '
-    f'B; below: that record. Their distance is {alike.ratio[first[0]]:.2f} … '
+    folder, f'{one.name}-neighbours{"" if row == "features" else f"-{row}"}.png', rows,
+    f'{one.name}: nearest training records by {by}',
+    f'Above: samples whose pixels are nearest to a record, of the nearest by the features of {by}; '
+    'below: that record. Their distance is {alike.ratio[first[0]]:.2f} … '
     f'{alike.ratio[first[-1]]:.2f} of the usual one between records.',
     columns=len(first),
   )  # fmt: skip

@@ -6,6 +6,7 @@ truth             float64 [N, A]: by the meter of the data set, else by the regr
 meter/<name>      float64 [N]: what else the meter sees
 features          float32 [N, D]: of judge b, before its head
 mirrored          the same, of the images from left to right, where training saw them so
+clip, …_mirrored  the same by CLIP, where evaluate.clip names its weights
 stamp, key        who wrote it; the digest of the images and of who looked
 """
 
@@ -51,11 +52,13 @@ class Bench:
   attributes: tuple[str, ...]  # what columns of scores are about
   ranges: tuple[tuple[float, float] | None, ...] = ()  # of those that a network measures
   flip: bool = False  # training saw images from left to right, too
+  clip: Any = None  # looks for copies, too
 
   @property
   def digest(self) -> dict[str, Any]:
     """What scores depend on, beside the images."""
     own = {name: judge.digest for name, judge in self.judges.items()}
+    own |= {} if self.clip is None else {'clip': str(self.clip.source)}
     return own | {'meter': self.meter and self.meter.name, 'flip': self.flip, 'format': FORMAT}
 
   @property
@@ -74,6 +77,10 @@ class Bench:
       rows['features'] = self.judges['b'].features(images)
       if self.flip:
         rows['mirrored'] = self.judges['b'].features(images[:, :, ::-1])
+    if self.clip is not None:
+      rows['clip'] = self.clip.features(images)
+      if self.flip:
+        rows['clip_mirrored'] = self.clip.features(images[:, :, ::-1])
     if self.meter is not None:
       seen = self.meter.read(images)
       if 'z' in seen:
@@ -104,7 +111,12 @@ def bench(config: ConfigDict, workdir: Path, fields: Mapping[str, Any]) -> Bench
   if any(judge.kind == 'classes' for judge in judges.values()) and len(attributes) > 1:
     attributes = ()  # columns are classes
   ranges = tuple(span(fields.get(name)) for name in config.judge.attributes)
-  return Bench(judges, told, unfit, meter, attributes, ranges, bool(config.data.flip))
+  clip = None
+  if config.evaluate.clip is not None:
+    from zsi_jax.build.clip import clip as from_file
+
+    clip = from_file(config.evaluate.clip)
+  return Bench(judges, told, unfit, meter, attributes, ranges, bool(config.data.flip), clip)
 
 
 def span(field: Any) -> tuple[float, float] | None:

@@ -51,7 +51,7 @@ def faces(preset: str, *names: str) -> ConfigDict:
   c.data.options.roll = base.pick(preset, tiny=(-2.0, 2.0), gpu=(-8.0, 8.0))
   c.split, c.support = dict(kind='all', label='feeling'), dict(kind='all')
   c.denoiser.drop = 0.5  # no label, and so none is told: half of what is drawn here is without
-  c.eyes.kinds = tuple(dict.fromkeys(EYES.get(name, name) for name in names))
+  c.eyes.kinds = tuple(dict.fromkeys(EYES.get(name, name) for name in ('identity', *names)))
   c.sample.conditions, c.sample.weights, c.sample.name = names, None, 'sum_x1'
   c.sample.solver = dict(kind='ddnm')
   c.sample.steps = base.pick(preset, tiny=50, gpu=100)

@@ -45,6 +45,11 @@ EYES = {'identity': colour, 'landmarks': corners}
 GIVEN = {'identity': jnp.full((2, 3), 0.3), 'landmarks': jnp.full((2, 2, 2, 3), -0.2)}
 
 
+def test_who_guides_does_not_judge():
+  with pytest.raises(ConfigError, match='one guides, and another judges'):
+    conditions.checked(load(BASE, {'eyes.copies': ('guide',)}))
+
+
 def made(**said):
   config = load(BASE, {f'sample.{k.replace("__", ".")}': v for k, v in said.items()})
   conditions.checked(config)

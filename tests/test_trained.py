@@ -212,6 +212,8 @@ def test_solvers():
 
 
 def test_the_shipped_model_draws():
+  with pytest.raises(WeightsError, match='by that name: did you mean circles32'):
+    zsi.load('circles33')
   m = zsi.load('circles32', steps=8)
   assert m.shape == (32, 32, 3) and list(m.classifier) == ['side']
   size = sum(f.stat().st_size for f in (models.SHIPPED / 'circles32').iterdir())

@@ -240,7 +240,7 @@ def test_a_label_is_told_to_the_denoiser_and_judged_by_an_eye(made, tmp_path, mo
   monkeypatch.setenv('ZSI_DATA_DIR', str(made.parent / 'data'))
   said = {k: v for k, v in SAID.items() if k != 'eyes.kinds'} | {'eyes.steps': 1}
   own, home = load('configs/zmagic/label_style.py:tiny', said), tmp_path / 'w'
-  assert own.eyes.kinds == ('feeling', 'segmentation')
+  assert own.eyes.kinds == ('identity', 'feeling', 'segmentation')
   prepare.prepare(own, home)
   eyes.eyes(own, home)
   sample.sample(own, home)

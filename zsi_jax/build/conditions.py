@@ -168,6 +168,8 @@ def checked(config: ConfigDict) -> None:
       f'sample.conditions: nobody sees {", ".join(blind)}; add them to eyes.kinds = '
       f"{tuple(config.eyes.kinds)}, or lend a workdir's eyes by sample.eyes"
     )
+  if len(config.eyes.copies) < 2:
+    raise ConfigError(f'eyes.copies = {tuple(config.eyes.copies)}: one guides, and another judges')
   if LABEL in names:
     told(config)
   if len(set(names)) < len(names):

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from zsi_jax.build import checkpoints
+from zsi_jax.build.keys import near
 from zsi_jax.core import (
   Classifier,
   Denoiser,
@@ -182,6 +183,12 @@ def parts(paths: Sequence[str | Path], options: Mapping[str, Any]) -> dict[str, 
   found: dict[str, Part] = {}
   unknown, files = set(options), []
   for place in map(place_of, paths):
+    if not place.exists() and place.name == str(place) and not place.suffix:
+      shipped = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir())
+      raise WeightsError(
+        f'{place}: there is no such file in {Path.cwd()}, and no model is shipped by that name'
+        f'{near(place.name, shipped)}'
+      )
     for file in checkpoints.roles(place) or listed(place):
       files.append(file)
       if file.is_dir():

@@ -44,7 +44,7 @@ def examine(
   records: scoring.Records,
 ) -> Examined:
   own, folder = config.evaluate, workdir / 'evaluate'
-  likeness = resembling.Resemblance(config, folder, bench, records)
+  likeness = resembling.Resemblance(config, workdir, bench, records)
   told = Examined(Training(config, workdir, bench), protocol=likeness.protocol)
   for one in found:
     pixels, given = one.read()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import features
+from zsi_jax.build import eyes, features
 from zsi_jax.evaluate import diversity, neighbours, quality
 from zsi_jax.evaluate.distances import squared
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.evaluate.shares import wilson
-from zsi_jax.stages import findings, pictures, scoring
+from zsi_jax.stages import findings, pictures, scoring, tuples
+from zsi_jax.stages.eyes import seen as looked
 from zsi_jax.stages.sets import Images
 
 FEWEST = 50  # images of which features say anything about a distribution
@@ -30,9 +32,10 @@ class Resemblance:
   """The metrics of one set after the other; what cannot be measured is a warning."""
 
   def __init__(
-    self, config: ConfigDict, folder: Path, bench: scoring.Bench, records: scoring.Records
+    self, config: ConfigDict, workdir: Path, bench: scoring.Bench, records: scoring.Records
   ) -> None:
-    self.own, self.folder, self.seed = config.evaluate, folder, int(config.seed)
+    self.own, self.folder = config.evaluate, workdir / 'evaluate'
+    self.seed = int(config.seed)
     self.warnings = list[str]()
     self.protocol = dict[str, Any]()
     self.eyes = dict[str, Eye]()
@@ -42,6 +45,11 @@ class Resemblance:
       inception = features.inception(self.own.inception)
       self.eyes['inception'] = inception.features
       self.protocol['features/inception'] = str(inception.source)
+    if config.sample.conditions:
+      who = tuples.place(config, workdir, 'identity', tuples.JUDGE)
+      if eyes.read(who) is not None:
+        self.eyes['eye'] = partial(looked, eyes.eye(who))
+        self.protocol['features/eye'] = str(eyes.facts(who)['digest'])
     self.lpips = None
     if self.own.lpips is not None:
       self.lpips = features.lpips(self.own.lpips)

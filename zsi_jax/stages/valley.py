@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zsi_jax.build import conditions
@@ -59,19 +58,21 @@ def figures(ways: list[Way]) -> list[Any]:
 def path(way: Way, keys: Any, x: Any, move: Move, given: Any) -> np.ndarray:
   """(1), [STEPS + 1, ...]."""
 
-  @jax.jit
-  def go(denoiser: Any, guidance: Any, solver: Any, x: Any, given: Any) -> Any:
-    field = Field(denoiser, Nothing() if guidance is None else guidance)
+  states = [x]
+  for _ in range(STEPS):
+    x = stepped(way.denoiser, way.guidance, way.solver, way.bare, keys, x, move, given)
+    states.append(x)
+  return np.concatenate(states).astype(np.float64)
 
-    def step(x: Any, _: None) -> Any:
-      led = solver(keys, field, x, solver.init(x), move, given).x
-      free = way.bare(keys, field.replace(guidance=Nothing()), x, way.bare.init(x), move, given).x
-      return x + led - free, x
 
-    last, before = jax.lax.scan(step, x, None, STEPS)
-    return jnp.concatenate([before, last[None]])[:, 0]
-
-  return np.asarray(go(way.denoiser, way.guidance, way.solver, x, given), np.float64)
+@jax.jit
+def stepped(
+  denoiser: Any, guidance: Any, solver: Any, bare: Any, keys: Any, x: Any, move: Any, given: Any
+) -> Any:
+  """One step of (1)."""
+  field, free = Field(denoiser, guidance or Nothing()), Field(denoiser, Nothing())
+  led = solver(keys, field, x, solver.init(x), move, given).x
+  return x + led - bare(keys, free, x, bare.init(x), move, given).x
 
 
 def plane(paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +92,7 @@ def line(axes: np.ndarray, across: np.ndarray, b: float) -> np.ndarray:
 def costs(way: Way, keys: Any, x: Any, move: Move, given: Any) -> list[float]:
   """(3) of rows x that share what one image brings."""
   many = {k: np.repeat(v, len(x), 0) for k, v in given.items()}
-  notes = asked(way.denoiser, way.summed, way.bare, jnp.repeat(keys, len(x)), x, move, many)
+  notes = asked(way.denoiser, way.summed, way.bare, keys[np.zeros(len(x), int)], x, move, many)
   total = np.zeros(len(x))
   for condition, rho in zip(way.conditions, way.rho, strict=True):
     if condition != conditions.LABEL:

@@ -1,7 +1,8 @@
 """What the experiments of Z-Magic share: drawn faces, eyes that guide and judge, a grid of ways.
 
 The grid, the tuples and the seeds stand here before anything is drawn. A set is called
-<way>_x<strength>: all of its rho times that strength.
+<way>_x<strength>: all of its rho times that strength. one_<way> is of tuples that can be met
+together. long_<way> takes as many more steps as the dearest way costs, each as much weaker.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ STRENGTHS = 0.5, 1.0, 2.0, 4.0
 RHO = {'identity': 6.0, 'landmarks': 60.0, 'segmentation': 6.0, 'text': 6.0, 'style': 30.0}
 RHO |= {'label': 2.0}  # w, which no strength multiplies
 EYES = {'label': 'feeling', 'style': 'segmentation'}  # who sees it, where that is another name
+QUALITY = 'identity', 'text', 'feeling'  # whose embeddings FD is of: the first that is not asked
 LOOK = {'sample.guide.kind': 'lookahead'}
 TWO: Mapping[str, dict[str, Any]] = {  # ways to obey two conditions
   'sum': {},
@@ -36,7 +38,6 @@ MANY: Mapping[str, dict[str, Any]] = {  # and more than two
   'pcgrad': {'sample.guide.kind': 'merge', 'sample.guide.merge': 'pcgrad'},
   'mgda': {'sample.guide.kind': 'merge', 'sample.guide.merge': 'mgda'},
 }
-PASSES = {'ahead': 3, 'star': 8}  # times a sum's, so that a longer sum costs as much
 
 
 def faces(preset: str, *names: str) -> ConfigDict:
@@ -51,11 +52,14 @@ def faces(preset: str, *names: str) -> ConfigDict:
   c.data.options.roll = base.pick(preset, tiny=(-2.0, 2.0), gpu=(-8.0, 8.0))
   c.split, c.support = dict(kind='all', label='feeling'), dict(kind='all')
   c.denoiser.drop = 0.5  # no label, and so none is told: half of what is drawn here is without
-  c.eyes.kinds = tuple(dict.fromkeys(EYES.get(name, name) for name in ('identity', *names)))
+  seen = tuple(dict.fromkeys(EYES.get(name, name) for name in names))
+  c.eyes.kinds = (*seen, next(kind for kind in QUALITY if kind not in seen))
   c.sample.conditions, c.sample.weights, c.sample.name = names, None, 'sum_x1'
   c.sample.solver = dict(kind='ddnm')
   c.sample.steps = base.pick(preset, tiny=50, gpu=100)
-  c.sample.guide = dict(kind='sum', rho=strong(names, 1.0))
+  # The last tenth of the chain is not guided: FreeDoM stops at 100 to 200 of 1,000, Z-Magic says
+  # of its own that it does.
+  c.sample.guide = dict(kind='sum', rho=strong(names, 1.0), stop=0.1 * c.process.T)
   c.sample.n = base.pick(preset, tiny=16, small=120, gpu=500)
   c.sample.unguided = c.sample.n
   c.sample.batch = base.pick(preset, tiny=16, small=40, gpu=125)
@@ -68,47 +72,42 @@ def strong(names: tuple[str, ...], strength: float) -> tuple[float, ...]:
   return tuple(RHO[name] * (1 if name == 'label' else strength) for name in names)
 
 
-def alone(names: tuple[str, ...], name: str) -> dict[str, Any]:
-  """The sum, in which the others weigh nothing."""
-  rho = zip(names, strong(names, 1.0), strict=True)
-  return {'sample.guide.rho': tuple(r * (other == name) for other, r in rho)}
-
-
-def grid(
-  names: tuple[str, ...], ways: Mapping[str, dict[str, Any]], steps: int, long: str
-) -> dict[str, dict[str, Any]]:
-  """Each way at each strength, the sum in as many passes as one of them takes, each alone."""
-  found = {}
-  for way, own in ways.items():
-    for x in STRENGTHS:
-      found[f'{way}_x{x:g}'] = own | {'sample.guide.rho': strong(names, x)}
+def grid(c: ConfigDict, ways: Mapping[str, dict[str, Any]], times: int) -> dict[str, Any]:
+  """Each way at each strength; on tuples that can be met the first two; each condition alone; and
+  sums of `times` as many steps."""
+  names, found = c.sample.conditions, dict[str, Any]()
+  stop = {'sample.guide.stop': c.sample.guide.stop}
   for x in STRENGTHS:
-    found[f'long_sum_x{x:g}'] = {
-      'sample.guide.rho': strong(names, x),
-      'sample.steps': steps * PASSES[long],
-    }
-  found |= {f'{name}_alone': alone(names, name) for name in names}
-  return {name: own for name, own in found.items() if name != 'sum_x1'}
+    rho = {'sample.guide.rho': strong(names, x)}
+    for k, (way, own) in enumerate(ways.items()):
+      found[f'{way}_x{x:g}'] = own | rho | stop
+      if k < 2:
+        found[f'one_{way}_x{x:g}'] = own | rho | stop | {'sample.tuples': 'one'}
+    weak = {'sample.guide.rho': strong(names, x / times)}
+    found[f'long_sum_x{x:g}'] = weak | {'sample.steps': times * c.sample.steps}
+    if len(names) == 2 and 'label' not in names:  # from the second to the first
+      turned = {'sample.conditions': names[::-1], 'sample.guide.rho': strong(names[::-1], x)}
+      found[f'other_order_x{x:g}'] = LOOK | turned | stop
+  for name in names[:1] if 'label' in names else names:  # w = 0 is not without a label
+    rho = zip(names, strong(names, 1.0), strict=True)
+    found[f'{name}_alone'] = {'sample.guide.rho': tuple(r * (o == name) for o, r in rho)}
+  del found['sum_x1']  # the base
+  return found
 
 
-def turned(names: tuple[str, str]) -> dict[str, dict[str, Any]]:
-  """Looking ahead from the second to the first."""
-  other = {**LOOK, 'sample.conditions': names[::-1]}
-  return {
-    f'other_order_x{x:g}': other | {'sample.guide.rho': strong(names[::-1], x)} for x in STRENGTHS
-  }
-
-
-def compared(c: ConfigDict, figure: str, ways: Mapping[str, Any], paper: Mapping[str, Any]) -> None:
-  """Each way against the sum at equal strength, and the best of them at equal work."""
-  names = [way for way in ways if way != 'sum']
-  conditions = c.sample.conditions
-  c.report.against = tuple((f'{way}_x{x:g}', f'sum_x{x:g}') for way in names for x in STRENGTHS)
-  c.report.against += tuple((f'{names[0]}_x{x:g}', f'long_sum_x{x:g}') for x in STRENGTHS)
-  c.report.against += tuple((f'other_order_x{x:g}', f'ahead_x{x:g}') for x in STRENGTHS)
-  c.report.against += tuple((name, 'label_alone') for name in ('sum_x1', 'ahead_x1'))
-  metrics = {'identity/1 - cosine': 'identity', 'landmarks/L2': 'landmarks'}
-  metrics |= {'segmentation/L2': 'segmentation', 'text/1 - cosine': 'text'}
-  metrics |= {'label/1 - P': 'label', 'style/Gram': 'style'}
-  asked = {m: word for m, word in metrics.items() if m.split('/')[0] in conditions}
-  base.reported(c, figure, asked, {'sum_x1': None, f'{names[0]}_x1': None} | dict(paper))
+def compared(
+  c: ConfigDict, figure: str, ways: Mapping[str, Any], paper: Mapping[str, str], times: int
+) -> None:
+  """Each way against the sum at equal strength, and the first at equal work; `paper`: what the
+  first one changes of it, of the sum's."""
+  first = [*ways][1]
+  by = dict.fromkeys([*ways][1:], 'sum')
+  by |= {f'one_{first}': 'one_sum', 'long_sum': 'sum', 'other_order': 'ahead'}
+  there = {name.rpartition('_x')[0] for name in grid(c, ways, times)}
+  rows = [(way, other) for way, other in by.items() if way in there]
+  rows.append((first, 'long_sum'))
+  c.report.against = tuple((f'{a}_x{x:g}', f'{b}_x{x:g}') for a, b in rows for x in STRENGTHS)
+  if 'label_alone' in grid(c, ways, times):
+    c.report.against += tuple((name, 'label_alone') for name in ('sum_x1', f'{first}_x1'))
+  metrics = {f'{metric}/change from sum': f'{metric.split("/")[0]}, change' for metric in paper}
+  base.reported(c, figure, metrics, {f'{first}_x1': tuple(paper.values())})

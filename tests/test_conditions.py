@@ -47,12 +47,13 @@ GIVEN = {'identity': jnp.full((2, 3), 0.3), 'landmarks': jnp.full((2, 2, 2, 3), 
 
 def test_who_guides_does_not_judge():
   with pytest.raises(ConfigError, match='one guides, and another judges'):
-    conditions.checked(load(BASE, {'eyes.copies': ('guide',)}))
+    conditions.checked(load(BASE, {'eyes.copies': ('guide',)}), None)
 
 
 def made(**said):
+  said = said if said.get('guide__kind') == 'none' else {'guide__rho': (1.0, 1.0), **said}
   config = load(BASE, {f'sample.{k.replace("__", ".")}': v for k, v in said.items()})
-  conditions.checked(config)
+  conditions.checked(config, sampling.solver(config))
   return conditions.made(config, EYES, sampling.solver(config))
 
 
@@ -138,7 +139,14 @@ def test_no_guidance_in_the_last_steps(kind):
     ({'guide__rule': 'beta'}, "there is no 'beta'"),
     ({'weights': (1.0, 1.0)}, 'classifiers at once'),
     ({'task': 'edit'}, 'start from noise'),
-    ({'guide__kind': 'pairs', 'guide__rho': (1.0, 1.0), 'guide__merge': 'sum'}, 'are weighed by'),
+    ({'guide__kind': 'lookahead', 'guide__mode': 'third'}, 'mode is one of'),
+    ({'guide__kind': 'lookahead', 'guide__noise': 'loud'}, 'noise is one of'),
+    ({'guide__kind': 'lookahead', 'guide__gain': -1.0}, 'gain'),
+    ({'guide__kind': 'pairs', 'guide__pairing': 'ring'}, 'pairing is one of'),
+    ({'guide__kind': 'pairs', 'guide__pairing': 'chain', 'guide__mode': 'x0'}, 'nests moves'),
+    ({'guide__kind': 'merge', 'guide__space': 'pixels'}, 'space'),
+    ({'guide__kind': 'lookahead', 'solver__kind': 'dpm++'}, 'has a memory'),
+    ({'guide__kind': 'lookahead', 'guide__mode': 'x0', 'guide__rule': 'share'}, 'scores in x_t'),
     ({'guide__kind': 'merge', 'guide__rho': (1.0, 1.0), 'guide__merge': 'max'}, "no 'max'"),
     ({'guide__kind': 'star', 'guide__rho': (1.0, 1.0)}, "there is no 'star'"),
     ({'conditions': ('identity', 'style'), 'guide__rho': (1.0, 1.0)}, 'nobody sees segmentation'),
@@ -151,7 +159,7 @@ def test_refused(said, words):
 
 def led(**said):
   config = load(TOLD, {f'sample.{k.replace("__", ".")}': v for k, v in said.items()})
-  conditions.checked(config)
+  conditions.checked(config, sampling.solver(config))
   return config, conditions.made(config, {'style': corners}, sampling.solver(config))
 
 

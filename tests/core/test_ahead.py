@@ -10,6 +10,7 @@ import pytest
 
 from zsi_jax.core import (
   DDIM,
+  DDNM,
   MGDA,
   Ancestral,
   CAGrad,
@@ -244,6 +245,23 @@ def test_the_order_matters_to_the_third_power(process, x):
   np.testing.assert_allclose(powers, [2, 3, 3], atol=0.15)
 
 
+def test_a_real_move_tells_the_order_at_first_order(bent, process, x):
+  """The Jacobian of the move and the level where it lands: looking ahead and its order are of the
+  first power in rho, the small part of it that the sum has not."""
+  move, base = at(process, 12), DDNM(0.5)
+
+  def sizes(rho):
+    a, b = near(0, rho), near(1, rho)
+    ab = step(Lookahead(base, b), Field(bent, a), x, move)
+    ba = step(Lookahead(base, a), Field(bent, b), x, move)
+    both = step(base, Field(bent, a + b), x, move)
+    return [float(jnp.abs(d).max()) for d in (ab - both, ab - ba)]
+
+  few, many = sizes(1e-4), sizes(1e-3)
+  powers = [np.log10(m / f) for m, f in zip(many, few, strict=True)]
+  np.testing.assert_allclose(powers, [1, 1], atol=0.15)
+
+
 class Seen(Tree):
   """A linear term that notes where it was asked."""
 
@@ -311,12 +329,12 @@ def test_the_first_condition_may_be_a_step_of_guidance_without_a_classifier(bent
 
 
 def flat(k, scale):
-  """A score that is the same everywhere."""
-  return LogProb(lambda x, level, given: scale * (x @ REF[k]), name=f'l{k}')
+  """A score that is the same everywhere; no two conflict."""
+  return LogProb(lambda x, level, given: scale * (x @ jnp.abs(REF[k])), name=f'l{k}')
 
 
 @pytest.mark.parametrize('pairing', ['star', 'ordered', 'unordered', 'chain'])
-@pytest.mark.parametrize('merge', [Mean(), CAGrad(0.0)])
+@pytest.mark.parametrize('merge', [Mean(), CAGrad(0.0), Sum(), PCGrad()])
 @pytest.mark.parametrize('n', [2, 3])
 def test_without_conflict_care_and_lookahead_each_pairing_is_the_sum(
   bent, process, x, pairing, merge, n

@@ -7,6 +7,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +17,17 @@ from zsi_jax.build import trained
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.guide import energies
 from zsi_jax.report.shape import checked
-from zsi_jax.stages import evaluate, eyes, obeyed, prepare, sample, sets, sweep, tuples
+from zsi_jax.stages import (
+  evaluate,
+  eyes,
+  obeyed,
+  paired,
+  prepare,
+  sample,
+  sets,
+  sweep,
+  tuples,
+)
 from zsi_jax.stages.config import load
 from zsi_jax.stages.foresight import foresee
 from zsi_jax.stages.report import report
@@ -156,8 +167,16 @@ def test_distances_are_those_of_the_judging_eyes(made):
   (table,) = [t for t in told['tables'] if t['title'] == 'ahead against sum']
   assert [row[:2] for row in table['rows']] == [
     ['1', 'identity/1 - cosine'], ['1', 'identity/L2'], ['1', 'landmarks/L2'],
-    ['1', 'landmarks/NME'], ['1', obeyed.APART],
+    ['1', 'landmarks/NME'], ['1', paired.APART],
   ]  # fmt: skip
+  change = told['sets']['ahead_x1']['values']['landmarks/L2/change from sum']['value']
+  assert change == pytest.approx(
+    (mine_of(told, 'ahead_x1') / mine_of(told, 'sum_x1')) - 1, abs=1e-6
+  )
+  seers = next(t for t in told['tables'] if t['title'] == 'Eyes')
+  assert {row[0] for row in seers['rows']} >= {'identity, guide', 'landmarks, judge'}
+  assert any('next to blind' in line for line in told['warnings'])  # three steps
+  assert {'eye/identity', 'eye/landmarks'} <= told['protocol'].keys()
   apart = np.float64(pixels) - np.float64(next(o for o in found if o.name == 'sum_x1').read()[0])
   apart = np.sqrt((apart**2).mean((1, 2, 3))).mean() / 127.5
   assert table['rows'][4][2]['value'] == pytest.approx(apart, abs=1e-6) and apart > 1e-3
@@ -184,13 +203,35 @@ def test_which_record_is_for_what_does_not_depend_on_their_order(made):
   assert (other.index == tuples.drawn(config(), made, 50).index[:, ::-1]).all()
 
 
+def landmarks_of(told, name):
+  return told['sets'][name]['values']['landmarks/L2']['value']
+
+
+def test_lent_eyes_hold_out_the_same_persons(made):
+  """Another seed holds out others, of whom these have learned."""
+  lent = config(**{'sample.eyes': str(made)})
+  home = made.parent / 'other'
+  prepare.prepare(lent, home)
+  assert tuples.drawn(lent, home, 4).index.shape == (4, 2)
+  with pytest.raises(ConfigError, match='it may have learned from these'):
+    tuples.drawn(config(**{'sample.eyes': str(made), 'eyes.holdout': 0.5}), home, 4)
+
+
+def test_an_energy_without_a_slope_is_named_before_anything_compiles(made, monkeypatch):
+  monkeypatch.setattr(
+    energies, 'soft', lambda r, eta=0.0: jnp.linalg.norm(r.reshape(len(r), -1), axis=1)
+  )
+  with pytest.raises(ConfigError, match="sample.conditions: energy 'landmarks': its slope is NaN"):
+    sample.sample(config(**{'sample.name': 'sharp'}), made)
+
+
 def test_pairs_of_other_tuples_are_refused(made):
   found = {one.name: one for one in sets.found(made)[0]}
   rows = {name: obeyed.seen(config(), made, one, one.read()[0]) for name, one in found.items()
           if one.conditions}  # fmt: skip
   found['sum_x1'].told['sample']['tuples'] = 'one'
   with pytest.raises(ConfigError, match='ahead_x1 and sum_x1 differ in tuples'):
-    obeyed.against((('ahead_x1', 'sum_x1'),), rows, found, 10)
+    paired.against((('ahead_x1', 'sum_x1'),), rows, found, 10)
 
 
 def test_fronts_go_along_strengths(made):
@@ -203,17 +244,58 @@ def test_fronts_go_along_strengths(made):
   }
   rows = {k: {'identity/1 - cosine': np.full(2, a), 'landmarks/L2': np.full(2, b)}
           for k, (a, b) in values.items()}  # fmt: skip
-  (figure,) = obeyed.fronts(rows, dict.fromkeys(rows, one))
+  (figure,) = paired.fronts(rows, dict.fromkeys(rows, one), 10)
   assert [line['label'] for line in figure['series']] == ['sum']
   assert figure['series'][0]['x'] == [4, 3, 1] and figure['series'][0]['y'] == [2, 4, 5]
-  assert obeyed.fronts({'sum_x1': rows['sum_x1']}, {'sum_x1': one}) == []
+  assert figure['series'][0]['low'] == figure['series'][0]['y']  # all images are alike
+  assert paired.fronts({'sum_x1': rows['sum_x1']}, {'sum_x1': one}, 10) == []
+  other = drawn_as(one, 'sum_x4', tuples='one')
+  assert len(paired.fronts(rows, {**dict.fromkeys(rows, one), 'sum_x4': other}, 10)) == 1
+
+
+def drawn_as(one, name, **said):
+  """The same set under another name, drawn otherwise."""
+  told = {**one.told, 'sample': {**one.told['sample'], **said}}
+  return dataclasses.replace(one, folder=one.folder.parent / name, told=told)
+
+
+def test_ways_are_compared_at_one_strength(made):
+  """In the order of the sweep: the base, and then each way from its least strength on."""
+  found = {each.name: each for each in sets.found(made)[0]}
+  one, ahead = found['sum_x1'], found['ahead_x1']
+  weak = {'kind': 'sum', 'rho': [3.0, 30.0]}
+  rows = [
+    one,
+    drawn_as(one, 'sum_x0.5', guide=weak),
+    drawn_as(ahead, 'ahead_x0.5', guide={**weak, 'kind': 'lookahead'}),
+    ahead,
+    drawn_as(ahead, 'one_ahead_x1', tuples='one'),
+    drawn_as(one, 'long_sum_x1', steps=9),
+  ]
+  assert steps.comparable(rows) == {'sum': one, 'ahead': ahead}
+
+
+def test_sets_of_other_noise_are_not_called_alike(made):
+  found = {one.name: one for one in sets.found(made)[0] if one.conditions}
+  rows = {k: obeyed.seen(config(), made, one, one.read()[0]) for k, one in found.items()}
+  pair = (('ahead_x1', 'sum_x1'),)
+  (table,) = paired.against(pair, rows, found, 10)
+  assert 'the same noise' in table['note'] and paired.APART in [row[1] for row in table['rows']]
+  found['sum_x1'] = drawn_as(found['sum_x1'], 'sum_x1', steps=9)
+  (table,) = paired.against(pair, rows, found, 10)
+  assert 'other noise' in table['note'] and paired.APART not in [row[1] for row in table['rows']]
+  assert paired.apart((*pair, ('ahead_x2', 'sum_x2')), found) == []
+  assert paired.unknown((*pair, ('ahead_x1', 'gone')), found) == [
+    'report.against: there is no set gone'
+  ]
 
 
 def test_every_variant_of_the_grid_is_foreseen(made, monkeypatch):
   found = sweep.variants('configs/zmagic/identity_landmarks.py:tiny', SAID, made)
-  assert len({one.config.sample.name for one in found}) == len(found) == 36
+  assert len({one.config.sample.name for one in found}) == len(found) == 42
   long = next(one for one in found if one.name == 'long_sum_x2')
-  assert long.config.sample.steps == 150 and long.config.sample.guide.rho == (12.0, 120.0)
+  assert long.config.sample.steps == 150 and long.config.sample.guide.rho == (4.0, 40.0)
+  assert all(one.config.sample.guide.stop == 100 for one in found)
   foresee(config(**{'sample.denoiser': None}), made, ())
 
 
@@ -240,7 +322,7 @@ def test_a_label_is_told_to_the_denoiser_and_judged_by_an_eye(made, tmp_path, mo
   monkeypatch.setenv('ZSI_DATA_DIR', str(made.parent / 'data'))
   said = {k: v for k, v in SAID.items() if k != 'eyes.kinds'} | {'eyes.steps': 1}
   own, home = load('configs/zmagic/label_style.py:tiny', said), tmp_path / 'w'
-  assert own.eyes.kinds == ('identity', 'feeling', 'segmentation')
+  assert own.eyes.kinds == ('feeling', 'segmentation', 'identity')
   prepare.prepare(own, home)
   eyes.eyes(own, home)
   sample.sample(own, home)

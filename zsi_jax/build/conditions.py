@@ -121,11 +121,7 @@ def pairs(
 ) -> Any:
   from zsi_jax.core import Pairs
 
-  weigh, many = merge_of(merge, c)
-  if not many:
-    raise ConfigError(
-      f'sample.guide.merge = {merge!r}: pairs are weighed by {", ".join(MERGES[1:])}'
-    )
+  weigh, _ = merge_of(merge, c)
 
   def make(terms: tuple[Any, ...], solver: Any) -> Made:
     return None, Pairs(solver, terms, pairing, weigh, mode=mode, noise=noise, gain=gain)
@@ -141,7 +137,8 @@ def merge_of(name: str, c: float) -> tuple[Any, bool]:
   made = {'sum': Sum, 'mean': Mean, 'cagrad': lambda: CAGrad(c), 'pcgrad': PCGrad, 'mgda': MGDA}
   if name not in made:
     raise ConfigError(f'sample.guide.merge: there is no {name!r}{near(name, MERGES)}')
-  return made[name](), name in ('mean', 'cagrad', 'mgda')
+  weigh = made[name]()
+  return weigh, not getattr(weigh, 'total', False)
 
 
 def asked(config: ConfigDict) -> tuple[str, ...]:
@@ -149,7 +146,7 @@ def asked(config: ConfigDict) -> tuple[str, ...]:
   return tuple(config.sample.conditions)
 
 
-def checked(config: ConfigDict) -> None:
+def checked(config: ConfigDict, solver: Any) -> None:
   """What is wrong with conditions, before any network is there."""
   own, names = config.sample.guide, asked(config)
   if (own.kind == 'none') != (not names):
@@ -181,6 +178,11 @@ def checked(config: ConfigDict) -> None:
     )
   if own.rule not in RULES:
     raise ConfigError(f'sample.guide.rule: there is no {own.rule!r}{near(own.rule, RULES)}')
+  if own.rule == 'share' and 'x0' in (own.get('space'), own.get('mode')):
+    raise ConfigError(
+      "sample.guide.rule = share is of scores in x_t, and sample.guide.space or mode = 'x0' asks "
+      'energies before there is one'
+    )
   if own.kind in ('lookahead', 'pairs', 'merge') and len(names) < 2:
     raise ConfigError(f'sample.guide.kind = {own.kind} is of two conditions or more, not {names}')
   if config.sample.weights is not None or config.sample.aim is not None:
@@ -191,7 +193,7 @@ def checked(config: ConfigDict) -> None:
     raise ConfigError(
       f'sample.conditions start from noise, not from sample.task={config.sample.task}'
     )
-  made(config, dict.fromkeys(SEES, abs), _Probe)
+  made(config, dict.fromkeys(SEES, abs), solver)
 
 
 def told(config: ConfigDict) -> None:
@@ -217,10 +219,6 @@ def eye_of(name: str) -> str:
   return 'feeling' if name == LABEL else SEES[name]
 
 
-class _Probe:
-  """Stands for a solver where only the words are looked at."""
-
-
 def made(config: ConfigDict, eyes: Mapping[str, Any], solver: Any) -> Made:
   """(guidance, solver) of the conditions, seen by eyes {name: images -> what is seen}."""
   from zsi_jax.core import During
@@ -233,8 +231,6 @@ def made(config: ConfigDict, eyes: Mapping[str, Any], solver: Any) -> Made:
     None if name == LABEL else term(own.rule, strength, energy(name, eyes.get(name)))
     for name, strength in zip(asked(config), own.rho, strict=True)
   )
-  if solver is _Probe:
-    return None, None
   try:
     guidance, whole = make(terms, solver)
     if own.stop > 0:

@@ -8,6 +8,7 @@ each record is one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -150,15 +151,14 @@ def architecture(config: ConfigDict, kind: str, source: Source) -> dict[str, Any
 
 def parts(config: ConfigDict, role: str, who: np.ndarray) -> Parts:
   """By chance that depends on the seed, and the number of a person or record, alone."""
-  own, seed = config.eyes, int(config.seed)
+  own, who = config.eyes, np.asarray(who)
   limits.real('eyes.holdout', own.holdout, 0, 1)
   _, kind, copy = role.split('/')
   k, n = list(own.copies).index(copy), len(own.copies)
-  people, place = np.unique(who, return_inverse=True)
-  rank = np.argsort(np.argsort(chance(seed, people, PEOPLE)))[place]
-  order = np.lexsort((chance(seed, np.arange(len(who)), RECORDS), rank))
-  count = round(own.holdout * len(people))
-  held, learners = rank[order] < count, len(people) - count
+  rank, order = ordered(int(config.seed), who.tobytes(), who.dtype.str)
+  people = len(np.unique(who))
+  count = round(own.holdout * people)
+  held, learners = rank[order] < count, people - count
   first = np.searchsorted(rank[order], rank[order])  # place of each person's first record
   few = np.arange(len(order)) - first < max(2, MOST // max(count, 1))
   found = Parts(order[~held][k::n], order[held & few][:MOST])
@@ -172,11 +172,19 @@ def parts(config: ConfigDict, role: str, who: np.ndarray) -> Parts:
     min(learners, shown) < 2 or len(found.learn) < 2 * learners or len(found.test) == shown
   ):
     raise ConfigError(
-      f'{role}: {len(who)} records show {len(people)} persons, of whom {count} are held out: each '
+      f'{role}: {len(who)} records show {people} persons, of whom {count} are held out: each '
       f'of the {n} copies needs two persons or more and two records or more of each; take other '
       'data.options.people'
     )
   return found
+
+
+@functools.lru_cache(4)
+def ordered(seed: int, who: bytes, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+  """(place of each record's person, records in their order), both by chance."""
+  people, place = np.unique(np.frombuffer(who, dtype), return_inverse=True)
+  rank = np.argsort(np.argsort(chance(seed, people, PEOPLE)))[place]
+  return rank, np.lexsort((chance(seed, np.arange(len(place)), RECORDS), rank))
 
 
 def chance(seed: int, numbers: np.ndarray, stream: int) -> np.ndarray:

@@ -149,8 +149,7 @@ def checked(config: ConfigDict) -> None:
     raise ConfigError(f'sample.dial = {own.dial} turns what sample.aim asks for, which is None')
   if own.cond is not None and not own.cond:
     raise ConfigError('sample.cond = () names no class: (0,), or None')
-  solver(config)
-  conditions.checked(config)
+  conditions.checked(config, solver(config))
   if own.task != 'draw':
     task(config)
 

@@ -22,6 +22,8 @@ EXACT = 6  # three terms make six ordered pairs; 2^6 - 1 = 63 faces are still ch
 class Sum(Tree):
   """sum_k g_k."""
 
+  total = True  # as strong as all gradients together, where others are as strong as one
+
   def __call__(self, gram: Array) -> Array:
     return jnp.ones(gram.shape[:2], gram.dtype)
 
@@ -38,6 +40,8 @@ class PCGrad(Tree):
 
   g_k <- g_k - min(0, <g_k, g_j>) / |g_j|^2 g_j for j /= k: with K = 2 the order does not matter.
   """
+
+  total = True
 
   def __call__(self, gram: Array) -> Array:
     K = gram.shape[-1]

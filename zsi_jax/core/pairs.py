@@ -37,7 +37,8 @@ class Pairs(Ahead):
 
   'star': tasks g_i + sum_j g_j|i, as mean-like as the sum; 'ordered' and 'unordered': every
   g_i + g_j|i, or those with i < j, times n / 2; 'chain': g_1, g_2|1, g_3|21, ..., times n. With
-  Mean() and no look-ahead each is the sum. The notes of lead i are i/name and i/then/name.
+  Mean() and no look-ahead each is the sum; of a merge that is a `total` the mean counts. The notes
+  of lead i are i/name and i/then/name.
   """
 
   terms: tuple[Guidance, ...]
@@ -64,8 +65,8 @@ class Pairs(Ahead):
     make = self.links if self.pairing == 'chain' else self.tasks
     tasks, notes = make(keys, field, base, x, move, given)
     g, extra = merged(self.merge, jnp.stack(tasks))
-    n = len(self.terms)
-    g = g * {'star': 1, 'chain': n}.get(self.pairing, n / 2)
+    n, parts = len(self.terms), len(tasks) if getattr(self.merge, 'total', False) else 1
+    g = g * {'star': 1, 'chain': n}.get(self.pairing, n / 2) / parts
     total = base.score + g
     score = total if self.mode == 'x0' else g
     land = self.put(base.land, score, total, move, gather(base.notes, notes, extra))

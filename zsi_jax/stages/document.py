@@ -9,11 +9,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from zsi_jax.build import eyes as built
 from zsi_jax.build.keys import ConfigError, flat, plain
 from zsi_jax.io.stamp import stamp
-from zsi_jax.stages import curves, examined, findings, looking, obeyed, scoring, sets, steps
+from zsi_jax.stages import (
+  curves,
+  examined,
+  findings,
+  looking,
+  obeyed,
+  paired,
+  scoring,
+  sets,
+  steps,
+  tuples,
+)
 from zsi_jax.stages.config import load
 from zsi_jax.stages.examined import TRAINED
+from zsi_jax.stages.eyes import dull
 from zsi_jax.stages.sets import Images
 
 ROUGH = 0.05  # rms error of a network whose word is not the truth
@@ -44,6 +57,8 @@ def document(
   looked = examined.examine(config, workdir, found, bench, records)
   named = {one.name: one for one in found}
   told, scored, labels = looked.values, looked.scored, looked.labels
+  for name, more in paired.changes(config.report.against, looked.obeyed, own.bootstrap).items():
+    told[name] |= more
   train, reference = looked.training.base
   line, _ = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
   members = sets.repeated(found)
@@ -55,8 +70,8 @@ def document(
     *curves.swept([(one.weights, told[one.name]) for one in found]),
     *curves.amounts([(one.label, looked.amounts[one.name], told[one.name]) for one in found]),
     *curves.bars(groups, *BETWEEN),
-    *obeyed.fronts(looked.obeyed, named),
-    *obeyed.apart(config.report.against, named),
+    *paired.fronts(looked.obeyed, named, own.bootstrap),
+    *paired.apart(config.report.against, named),
     *looked.figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
@@ -73,7 +88,11 @@ def document(
   paper = dict[str, dict[str, str]]()
   for name, metric, text in config.report.paper:
     paper.setdefault(name, {})[metric] = text
-  tables = obeyed.against(config.report.against, looked.obeyed, named, own.bootstrap)
+  pairs = config.report.against
+  seers, blind = eyes(config, workdir)
+  warnings += blind
+  tables = [*seers, *paired.against(pairs, looked.obeyed, named, own.bootstrap)]
+  warnings += paired.unknown(pairs, {**dict.fromkeys(sets.found(workdir)[1]), **named})
   figures += reliability(bench)
   figures += steps.figures(config, workdir, found)
   figures += looking.figures(config, workdir, classifiers(workdir, found), records)
@@ -83,7 +102,9 @@ def document(
     'why': why(others),
     'stamp': stamp(plain(config), seeds=config.seed),
     'cost': cost(workdir, found),
-    'protocol': protocol(config, found, bench, records) | looked.protocol,
+    'protocol': protocol(config, found, bench, records)
+    | watchers(config, workdir, found)
+    | looked.protocol,
     'sets': rows,
     'paper': paper,
     'headline': headline(config, bench),
@@ -206,6 +227,34 @@ def protocol(
   for name, judge in bench.judges.items():
     rows['truth network' if name == 'truth' else f'judge_{name}'] = judge.digest
   return rows
+
+
+def watchers(config: ConfigDict, workdir: Path, found: list[Images]) -> dict[str, str]:
+  """Which eyes have judged conditions, as a part of the protocol."""
+  rows = dict[str, str]()
+  for one in found:
+    if one.conditions:
+      judged = tuples.digests(obeyed.as_drawn(config, one), workdir, tuples.JUDGE)
+      rows |= {f'eye/{name}': digest for name, digest in judged.items()}
+  return rows
+
+
+def eyes(config: ConfigDict, workdir: Path) -> tuple[list[Any], list[str]]:
+  """A table of what eyes are worth on persons whom nobody learned from; warnings of those that are
+  next to blind."""
+  if not config.sample.conditions:
+    return [], []
+  lines, blind = [], []
+  for path in sorted(built.home(config, workdir).glob('eyes/*/*')):
+    if (told := built.read(path)) is None:
+      continue
+    name = f'{told["kind"]}, {path.name}'
+    lines += [[name, k, v] for k, v in told['tested'].items() if isinstance(v, float)]
+    blind += [f'eye {name} is next to blind: {why}'] if (why := dull(told)) else []
+  note = 'On held-out persons. One copy guides, the other judges.'
+  return [
+    {'title': 'Eyes', 'note': note, 'columns': ['eye', 'metric', 'value'], 'rows': lines}
+  ], blind
 
 
 def judges(bench: scoring.Bench) -> list[Any]:

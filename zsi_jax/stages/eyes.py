@@ -124,6 +124,21 @@ def check(folder: Path, plan: Plan, told: Mapping[str, Any]) -> None:
       )
 
 
+def dull(told: Mapping[str, Any]) -> str | None:
+  """Why what an eye says of images is next to chance, or None."""
+  own = told['tested']
+  low = {
+    'identity': ('auc', 0.8),
+    'segmentation': ('miou', 0.2),
+    'text': ('words', 4 / own.get('of', 1)),
+    'feeling': ('accuracy', own.get('commonest', 0.0)),
+  }
+  if told['kind'] == 'landmarks':
+    return f'nme {own["nme"]:.3g} > 0.2' if own.get('nme', 0.0) > 0.2 else None
+  key, least = low[told['kind']]
+  return f'{key} {own[key]:.3g} <= {least:.3g}' if own[key] <= least else None
+
+
 def summary(told: Mapping[str, Any]) -> str:
   """'300 steps in 20 s: auc 0.981, tar 0.72, far 0.01'."""
   said = [f'{k} {v:.4g}' for k, v in told['tested'].items() if isinstance(v, float)]

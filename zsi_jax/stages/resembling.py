@@ -45,11 +45,11 @@ class Resemblance:
       inception = features.inception(self.own.inception)
       self.eyes['inception'] = inception.features
       self.protocol['features/inception'] = str(inception.source)
-    if config.sample.conditions:
-      who = tuples.place(config, workdir, 'identity', tuples.JUDGE)
+    if (kind := tuples.aside(config)) is not None:
+      who = tuples.folder(config, workdir, kind, tuples.JUDGE)
       if eyes.read(who) is not None:
-        self.eyes['eye'] = partial(looked, eyes.eye(who))
-        self.protocol['features/eye'] = str(eyes.facts(who)['digest'])
+        self.eyes[f'eye_{kind}'] = partial(looked, eyes.eye(who))
+        self.protocol[f'features/eye_{kind}'] = str(eyes.facts(who)['digest'])
     self.lpips = None
     if self.own.lpips is not None:
       self.lpips = features.lpips(self.own.lpips)

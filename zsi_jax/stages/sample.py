@@ -177,6 +177,7 @@ def guided(config: ConfigDict, workdir: Path, model: Model) -> Task:
     guidance, solver, source['eyes'] = tuples.guided(config, workdir, solver)
     source['records'], beside['source'] = near.told, near.index
     looks = tuples.references(config, workdir, tuples.GUIDE)
+    tuples.probed(near, looks, guidance, solver)
 
   def give(images: np.ndarray) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {name: array[images] for name, array in taken.items()}

@@ -15,9 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from zsi_jax.build import conditions, models, sampling, trained
-from zsi_jax.core import Process, sample
+from zsi_jax.core import Guidance, Nothing, Process, Step, sample
+from zsi_jax.core.guidance import Notes, Score
 from zsi_jax.evaluate import gradients
-from zsi_jax.stages import obeyed, tuples, valley
+from zsi_jax.stages import obeyed, paired, tuples, valley
 from zsi_jax.stages.sets import Images
 
 WAYS = 4  # at most; those of the first strength
@@ -43,34 +44,55 @@ class Way(NamedTuple):
 
 def figures(config: ConfigDict, workdir: Path, found: list[Images]) -> list[Any]:
   """Energies and cosines over t of some of the ways, and the valley that they go through."""
-  count, first = int(config.evaluate.gradients), dict[str, Images]()
-  for one in found:
-    if one.conditions:
-      first.setdefault(obeyed.strength(one.name)[0], one)
-  if not count or not first:
+  count, alike = int(config.evaluate.gradients), comparable(found)
+  if not count or not alike:
     return []
   model = trained.model(config, workdir)
-  ways = [way(config, workdir, model, name, one) for name, one in [*first.items()][:WAYS]]
+  ways = [way(config, workdir, model, name, one) for name, one in [*alike.items()][:WAYS]]
   energy, cosine = dict[str, list[Any]](), list[Any]()
-  for each, one in zip(ways, first.values(), strict=False):
+  for each, one in zip(ways, alike.values(), strict=False):
     t, notes = along(each, min(count, one.n))
     for condition in each.conditions:
-      if condition == conditions.LABEL:
-        continue
-      rows = next(v for k, v in notes.items() if k.endswith(f'energy/{condition}'))
-      energy.setdefault(condition, []).append(line(each.name, rows, t))
+      if condition != conditions.LABEL:
+        rows = notes[f'aside/energy/{condition}']
+        energy.setdefault(condition, []).append(line(each.name, rows, t))
     if 'ahead/cos' in notes:
       cosine.append(line(f'{each.name}: the first, what is pulled back', notes['ahead/cos'], t))
     elif 'cos' in notes:
-      cosine.append(line(f'{each.name}: the first two', notes['cos'][..., 0, 1], t))
+      parts = 'the first two' if each.solver is each.bare else 'tasks of the first two'
+      cosine.append(line(f'{each.name}: {parts}', notes['cos'][..., 0, 1], t))
   return [
     *(
-      figure(f'{condition} along the chain', 'energy of what is expected', lines)
+      figure(f'{condition} along the chain', 'energy of what is expected at x_t', lines)
       for condition, lines in energy.items()
     ),
     *[figure('Cosines of the parts of the score', 'cosine', cosine)][: len(cosine)],
     *valley.figures(ways),
   ]
+
+
+def comparable(found: list[Images]) -> dict[str, Images]:
+  """{way: its set} of the first strength; all of the same conditions, tuples, rho and steps."""
+  alike = dict[str, Images]()
+  keys = 'conditions', 'tuples', 'steps', 'solver'
+  for one in found:
+    if one.conditions:
+      first = next(iter(alike.values()), one)
+      said, other = one.told['sample'], first.told['sample']
+      rho = said['guide']['rho'] == other['guide']['rho']
+      if rho and all(said[key] == other[key] for key in keys):
+        alike.setdefault(paired.strength(one.name)[0], one)
+  return alike
+
+
+class Aside(Guidance):
+  """Says nothing, and notes what another would say: aside/name."""
+
+  term: Any
+
+  def __call__(self, s: Step) -> tuple[Score, Notes]:
+    _, notes = self.term(s)
+    return Nothing()(s)[0], {f'aside/{name}': v for name, v in notes.items()}
 
 
 def way(config: ConfigDict, workdir: Path, model: models.Model, name: str, one: Images) -> Way:
@@ -112,7 +134,8 @@ def way(config: ConfigDict, workdir: Path, model: models.Model, name: str, one: 
 
 def along(of: Way, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """(t [rows], notes [rows, count, ...]) of the first images."""
-  watch = '*energy/*', *(['*cos'] if told_apart(of) else [])
+  watch = 'aside/*', *(['*cos'] if told_apart(of) else [])
+  guidance = Aside(of.summed) if of.guidance is None else of.guidance + Aside(of.summed)
 
   @jax.jit
   def draw(keys: Any, denoiser: Any, guidance: Any, solver: Any, given: Any) -> Any:
@@ -123,7 +146,7 @@ def along(of: Way, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   parts = []
   for at in range(0, count, BATCH):
     rows = np.minimum(np.arange(at, at + BATCH), count - 1)  # the last is filled up
-    notes = draw(of.keys[rows], of.denoiser, of.guidance, of.solver, of.given(rows))
+    notes = draw(of.keys[rows], of.denoiser, guidance, of.solver, of.given(rows))
     parts.append({k: np.asarray(v)[:, : count - at] for k, v in notes.items()})
   whole = {k: np.concatenate([part[k] for part in parts], 1) for k in parts[0]}
   return np.asarray(of.process.levels.t)[::-1], whole

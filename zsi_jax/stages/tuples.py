@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import conditions, eyes, sampling
+from zsi_jax.build import conditions, eyes, sampling, told
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.record import stacked, table
 from zsi_jax.data.transforms import normalise
+from zsi_jax.guide.probe import probe
 from zsi_jax.stages import prepare
 from zsi_jax.stages.given import picked
 
@@ -71,8 +73,8 @@ def asked(look: Any, x: Any) -> Any:
 
 def drawn(config: ConfigDict, workdir: Path, n: int) -> Tuples:
   """A ConfigError where no eye was trained on these records."""
-  names, told = conditions.asked(config), prepare.read(workdir)
-  assert told is not None
+  names, made = conditions.asked(config), prepare.read(workdir)
+  assert made is not None
   _, source = prepare.prepared(config, workdir)
   known = table(source)
   who = known['person'] if 'person' in known else np.arange(len(source))
@@ -84,19 +86,35 @@ def drawn(config: ConfigDict, workdir: Path, n: int) -> Tuples:
     for k in range(1, K):
       index[:, k] = others(order, who, index[:, :k], k)
   index = index[:, [sorted(names).index(name) for name in names]]
-  said = dataset(told)
+  said = dataset(made)
+  if eyes.home(config, workdir) != workdir:
+    strangers(config, workdir, said, who)
+  return Tuples(source, index, names, said)
+
+
+def strangers(config: ConfigDict, workdir: Path, said: Mapping[str, Any], who: Any) -> None:
+  """A ConfigError unless lent eyes have learned from all but the persons that are held out here."""
   lender = eyes.home(config, workdir)
-  if lender != workdir and dataset(prepare.read(lender) or {}) != said:
+  if dataset(prepare.read(lender) or {}) != said:
     raise ConfigError(
       f'sample.eyes = {lender}: its eyes have learned from {dataset(prepare.read(lender) or {})}, '
       f'and the records here are of {said}: nobody knows whom they have seen'
     )
-  return Tuples(source, index, names, said)
+  for name in conditions.asked(config):
+    for copy in (GUIDE, JUDGE) if name not in conditions.BARE else ():
+      home = place(config, workdir, name, copy)
+      found = eyes.facts(home)['records']['digest']
+      if found != told.digest(eyes.parts(config, str(home.relative_to(lender)), who)):
+        raise ConfigError(
+          f'{home}: it was tested on other persons than seed = {config.seed}, eyes.holdout = '
+          f'{config.eyes.holdout:g} and eyes.copies = {tuple(config.eyes.copies)} hold out here: '
+          'it may have learned from these'
+        )
 
 
-def dataset(told: Mapping[str, Any]) -> dict[str, Any]:
+def dataset(made: Mapping[str, Any]) -> dict[str, Any]:
   """Which records prepare.json tells of."""
-  own = told.get('dataset', {})
+  own = made.get('dataset', {})
   return {key: own.get(key) for key in ('name', 'digest', 'numbering')}
 
 
@@ -117,6 +135,18 @@ def others(order: np.ndarray, who: np.ndarray, taken: np.ndarray, k: int) -> np.
   return found
 
 
+def probed(near: Tuples, looks: Mapping[str, Any], *parts: Any) -> None:
+  """A ConfigError where an energy is no number at a record, or where it is met."""
+  rows = np.zeros(1, int)
+  images = jnp.asarray(normalise(near.images(rows, near.names[0])))
+  try:
+    for part in parts:
+      if part is not None:
+        probe(part, images, near.seen(rows, looks))
+  except ValueError as error:
+    raise ConfigError(f'sample.conditions: {error}') from None
+
+
 def guided(config: ConfigDict, workdir: Path, solver: Any) -> tuple[Any, Any, dict[str, str]]:
   """(guidance, solver, digests of the eyes) of the conditions."""
   guidance, solver = conditions.made(config, looks(config, workdir, GUIDE), solver)
@@ -133,8 +163,19 @@ def digests(config: ConfigDict, workdir: Path, copy: int) -> dict[str, str]:
 
 def place(config: ConfigDict, workdir: Path, name: str, copy: int) -> Path:
   """Where the eye lies that sees a condition."""
-  home = eyes.home(config, workdir)
-  return home / 'eyes' / conditions.eye_of(name) / str(config.eyes.copies[copy])
+  return folder(config, workdir, conditions.eye_of(name), copy)
+
+
+def folder(config: ConfigDict, workdir: Path, kind: str, copy: int) -> Path:
+  """Where an eye lies."""
+  return eyes.home(config, workdir) / 'eyes' / kind / str(config.eyes.copies[copy])
+
+
+def aside(config: ConfigDict) -> str | None:
+  """The first kind of eye that no condition is asked of: what it sees may say how images are."""
+  names = [name for name in conditions.asked(config) if name not in conditions.BARE]
+  asked = {conditions.eye_of(name) for name in names}
+  return next((kind for kind in config.eyes.kinds if kind not in asked), None) if names else None
 
 
 def looks(config: ConfigDict, workdir: Path, copy: int) -> dict[str, Any]:

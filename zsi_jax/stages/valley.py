@@ -24,12 +24,11 @@ STEPS, SIDE, SPARE = 16, 25, 0.35  # of a path; cells of the plane; of its exten
 
 
 def figures(ways: list[Way]) -> list[Any]:
-  """The plane of the first image, with the paths of all ways that start there."""
-  alike = [way for way in ways if (way.conditions, way.rho) == (ways[0].conditions, ways[0].rho)]
-  first, rows = alike[0], np.zeros(1, int)
+  """The plane of the first image, with the paths of ways of the same conditions and strengths."""
+  first, rows = ways[0], np.zeros(1, int)
   moves = first.process.reverse()
   r = int(SHARE * len(moves.i))
-  if len(alike) < 2 or not r:
+  if len(ways) < 2 or not r:
     return []
   keys, given = first.keys[rows], first.given(rows)
   move = take(moves, r)
@@ -37,7 +36,7 @@ def figures(ways: list[Way]) -> list[Any]:
     keys, take(moves, slice(r)), first.denoiser, first.guidance, first.solver,
     shape=first.shape, given=given,
   )  # fmt: skip
-  paths = np.stack([path(way, fold(keys, move.i), x, move, given) for way in alike])
+  paths = np.stack([path(way, fold(keys, move.i), x, move, given) for way in ways])
   spots, axes = plane(paths)
   low, high = spots.min((0, 1)), spots.max((0, 1))
   room = np.maximum(SPARE * (high - low), 1e-6)
@@ -51,7 +50,7 @@ def figures(ways: list[Way]) -> list[Any]:
      'x': 'first axis', 'y': 'second axis', 'values': values[::-1].tolist(),
      'extent': [float(across[0]), float(across[-1]), float(up[0]), float(up[-1])],
      'paths': [{'label': way.name, 'x': p[:, 0].tolist(), 'y': p[:, 1].tolist()}
-               for way, p in zip(alike, spots, strict=True)]}
+               for way, p in zip(ways, spots, strict=True)]}
   ]  # fmt: skip
 
 

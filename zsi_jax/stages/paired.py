@@ -1,0 +1,182 @@
+"""Sets of the same tuples held against each other: differences, fronts, how far apart they end.
+
+A set is called <way>_x<strength>; what has no strength has a name of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from zsi_jax.build.keys import ConfigError
+from zsi_jax.evaluate import paired
+from zsi_jax.stages.obeyed import Rows, told
+from zsi_jax.stages.sets import Images
+
+APART = 'rms of the pixels apart'
+FRONTS = 8  # ways in one figure
+Pairs = Sequence[tuple[str, str]]
+
+
+def against(
+  pairs: Pairs, found: Mapping[str, Rows], sets: Mapping[str, Images], bootstrap: int
+) -> list[Any]:
+  """A table for each two ways that are compared; each pair is of the same tuples and seeds."""
+  tables = dict[tuple[str, str], dict[str, Any]]()
+  for name, base in there(pairs, found):
+    one, other = sets[name], sets[base]
+    if differ := [k for k, v in pairing(one).items() if v != pairing(other)[k]]:
+      raise ConfigError(
+        f'report.against: {name} and {base} differ in {", ".join(differ)}: pairs are of the same '
+        'tuples and seeds'
+      )
+    (way, x), (baseline, same) = strength(name), strength(base)
+    alike = noise(one, other)
+    table = tables.setdefault(
+      (way, baseline),
+      {
+        'title': f'{way} against {baseline}',
+        'note': f'{one.n} tuples, {"the same" if alike else "other"} noise: paired differences, '
+        'negative is nearer to what was asked for.',
+        'columns': ['strength', 'metric', 'difference', 'relative', 'verdict'],
+        'rows': [],
+      },
+    )
+    at = f'{x:g}' if x is not None and x == same else f'{x or way} : {same or baseline}'
+    table['rows'] += [[at, *line] for line in compared(found[name], found[base], bootstrap)]
+    if alike:
+      far = paired.mean(gaps(one, other), bootstrap)
+      table['rows'].append([at, APART, told(far), None, None])
+  return list(tables.values())
+
+
+def there(pairs: Pairs, found: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """Pairs of which both sets are drawn."""
+  return [(name, base) for name, base in pairs if name in found and base in found]
+
+
+def unknown(pairs: Pairs, known: Mapping[str, Any]) -> list[str]:
+  """Warnings of sets that nobody draws."""
+  gone = dict.fromkeys(name for pair in pairs for name in pair if name not in known)
+  return [f'report.against: there is no set {name}' for name in gone]
+
+
+def compared(rows: Rows, base: Rows, bootstrap: int) -> list[list[Any]]:
+  """[metric, difference, relative, verdict] of each metric that both have."""
+  lines = list[list[Any]]()
+  for metric in (name for name in rows if name in base):
+    gap = paired.paired(rows[metric], base[metric], bootstrap)
+    sure = 'better' if gap.difference.high < 0 else 'worse' if gap.difference.low > 0 else 'even'
+    lines.append([metric, told(gap.difference), told(gap.relative), sure])
+  return lines
+
+
+def changes(pairs: Pairs, found: Mapping[str, Rows], bootstrap: int) -> dict[str, dict[str, Any]]:
+  """{set: {'metric/change from way': relative}} against sets of the same strength."""
+  rows = dict[str, dict[str, Any]]()
+  for name, base in there(pairs, found):
+    (_, x), (way, same) = strength(name), strength(base)
+    if x is not None and x == same:
+      for metric, _, relative, _ in compared(found[name], found[base], bootstrap):
+        rows.setdefault(name, {})[f'{metric}/change from {way}'] = relative
+  return rows
+
+
+def pairing(one: Images) -> dict[str, Any]:
+  """What two sets of one pair have in common."""
+  said = one.told['sample']
+  return {'conditions': sorted(one.conditions), 'tuples': said['tuples'], 'n': said['n'],
+          'seed': one.told['seed']}  # fmt: skip
+
+
+def noise(one: Images, other: Images) -> bool:
+  """Whether both start from the same noise, which has the number of the noisiest row."""
+  steps: bool = one.told['sample']['steps'] == other.told['sample']['steps']
+  return steps
+
+
+def gaps(one: Images, other: Images) -> np.ndarray:
+  """How far apart two sets are, [n] rms differences of pixels in [-1, 1]."""
+  a, b = (np.asarray(each.read()[0], np.float64) / 127.5 for each in (one, other))
+  found: np.ndarray = np.sqrt(((a - b) ** 2).mean((1, 2, 3)))
+  return found
+
+
+def apart(pairs: Pairs, sets: Mapping[str, Images]) -> list[Any]:
+  """How far the images of two ways are apart, along the strengths of their names."""
+  lines = dict[str, list[tuple[float, float]]]()
+  for name, base in there(pairs, sets):
+    (way, x), (other, same) = strength(name), strength(base)
+    if x is not None and x == same and noise(sets[name], sets[base]):
+      far = float(gaps(sets[name], sets[base]).mean())
+      lines.setdefault(f'{way} from {other}', []).append((x, far))
+  series = [
+    curve(label, [x for x, _ in rows], [y for _, y in rows])
+    for label, rows in lines.items()
+    if len(rows) > 1
+  ]
+  if not series:
+    return []
+  note = (
+    'The same noise for both. Where a move is the identity, looking ahead adds a term of second '
+    'order in the strength, and its order one of third; in a real chain both begin at first order, '
+    'by the Jacobian of the move and the level where it lands.'
+  )
+  return [
+    {'kind': 'curve', 'title': 'How far apart two ways end', 'x': 'strength', 'y': APART,
+     'note': note, 'series': series, 'diagonal': False, 'log_x': True, 'log_y': True}
+  ]  # fmt: skip
+
+
+def curve(label: str, x: list[float], y: list[float], **more: Any) -> dict[str, Any]:
+  return {'label': label, 'x': x, 'y': y, 'low': None, 'high': None, **more}
+
+
+def strength(name: str) -> tuple[str, float | None]:
+  """(way, strength) of <way>_x<strength>."""
+  way, cut, x = name.rpartition('_x')
+  number = bool(cut) and x.replace('.', '', 1).isdigit()
+  return (way, float(x)) if number else (name, None)
+
+
+def fronts(found: Mapping[str, Rows], sets: Mapping[str, Images], bootstrap: int) -> list[Any]:
+  """Each two conditions over one another, along the strengths of a way; tuples by their kind."""
+  ways = dict[str, dict[str, list[tuple[float, str]]]]()
+  for name in found:
+    way, x = strength(name)
+    if x is not None:
+      kind = ways.setdefault(sets[name].told['sample']['tuples'], {})
+      kind.setdefault(way, []).append((x, name))
+  figures = []
+  for tuples, rows in ways.items():
+    lines = {way: [name for _, name in sorted(names)] for way, names in rows.items()}
+    lines = {way: names for way, names in lines.items() if len(names) > 1}
+    if not lines:
+      continue
+    first = next(iter(lines.values()))[0]
+    metrics = [
+      next(m for m in found[first] if m.startswith(f'{c}/')) for c in sorted(sets[first].conditions)
+    ]
+    for a, b in itertools.combinations(metrics, 2):
+      series = [front(way, [found[n] for n in names], a, b, bootstrap)
+                for way, names in lines.items()]  # fmt: skip
+      for at in range(0, len(series), FRONTS):
+        figures.append(
+          {'kind': 'curve', 'title': f'What each strength trades for what, tuples of {tuples}',
+           'x': a, 'y': b, 'note': 'Nearer to the lower left corner is better in both; the bands '
+           'are intervals of what is upward.', 'series': series[at : at + FRONTS],
+           'diagonal': False}
+        )  # fmt: skip
+  return figures
+
+
+def front(way: str, rows: list[Rows], a: str, b: str, bootstrap: int) -> dict[str, Any]:
+  """One line."""
+  along = [float(np.nanmean(row[a])) for row in rows]
+  up = [paired.mean(row[b], bootstrap) for row in rows]
+  return curve(
+    way, along, [m.value for m in up], low=[m.low for m in up], high=[m.high for m in up]
+  )

@@ -248,7 +248,9 @@ def faces(preset: str, *attributes: str, delta: float = 0.1) -> ConfigDict:
   c.data.source = 'portraits'
   n = pick(preset, tiny=1_500, small=60_000, paper=300_000)
   c.data.options = dict(n=n, size=pick(preset, tiny=32, gpu=64))
-  # On 32 pixels a mouth is eight of them wide: of heads that turn nobody could tell a faint smile.
+  if 'hair' not in attributes:  # of a whole head on 32 pixels the mouth has six: too few to draw it
+    c.data.options.close = pick(preset, tiny=False, small=True, gpu=False)
+  # Of heads that turn nobody could tell a faint smile on so few pixels.
   c.data.options.yaw = pick(preset, tiny=(-6.0, 6.0), gpu=(-30.0, 30.0))
   c.data.options.pitch = pick(preset, tiny=(-3.0, 3.0), gpu=(-12.0, 12.0))
   c.data.options.roll = pick(preset, tiny=(-2.0, 2.0), gpu=(-8.0, 8.0))

@@ -365,3 +365,18 @@ def test_wrong_parameters_are_named(change, says):
 def test_wrong_people_are_named(change, says):
   with pytest.raises(DataError, match=says):
     Person(**change)
+
+
+def test_a_close_face_is_the_middle_of_one_twice_the_size():
+  near, far = Portraits(size=32, n=9, close=True), Portraits(size=64, n=9)
+  for i in range(3):
+    a, b = near[i], far[i]
+    cut = np.s_[22:54, 16:48]
+    assert (a['image'] == b['image'][cut]).all() and (a['mask'] == b['mask'][cut]).all()
+    np.testing.assert_array_equal(a['landmarks'], b['landmarks'] - np.float32([16, 22]))
+    inside = ((a['landmarks'] >= -0.5) & (a['landmarks'] < 31.5)).all(1)
+    assert (a['visible'] == b['visible'] * inside).all() and a['visible'][48:].any()
+    assert a['smile'] == b['smile'] and (a['tokens'] == b['tokens']).all()
+  assert 'close' not in far.parameters and near.parameters['close'] is True
+  with pytest.raises(DataError, match='size of a close face'):
+    Portraits(size=128, n=9, close=True)

@@ -25,6 +25,7 @@ from zsi_jax.stages import (
   prepare,
   sample,
   sets,
+  steps,
   sweep,
   tuples,
 )
@@ -170,9 +171,8 @@ def test_distances_are_those_of_the_judging_eyes(made):
     ['1', 'landmarks/NME'], ['1', paired.APART],
   ]  # fmt: skip
   change = told['sets']['ahead_x1']['values']['landmarks/L2/change from sum']['value']
-  assert change == pytest.approx(
-    (mine_of(told, 'ahead_x1') / mine_of(told, 'sum_x1')) - 1, abs=1e-6
-  )
+  mine, base = (landmarks_of(told, k) for k in ('ahead_x1', 'sum_x1'))
+  assert change == pytest.approx(mine / base - 1, abs=1e-6)
   seers = next(t for t in told['tables'] if t['title'] == 'Eyes')
   assert {row[0] for row in seers['rows']} >= {'identity, guide', 'landmarks, judge'}
   assert any('next to blind' in line for line in told['warnings'])  # three steps
@@ -218,9 +218,10 @@ def test_lent_eyes_hold_out_the_same_persons(made):
 
 
 def test_an_energy_without_a_slope_is_named_before_anything_compiles(made, monkeypatch):
-  monkeypatch.setattr(
-    energies, 'soft', lambda r, eta=0.0: jnp.linalg.norm(r.reshape(len(r), -1), axis=1)
-  )
+  def sharp(r, eta=0.0):
+    return jnp.linalg.norm(r.reshape(len(r), -1), axis=1)
+
+  monkeypatch.setattr(energies, 'soft', sharp)
   with pytest.raises(ConfigError, match="sample.conditions: energy 'landmarks': its slope is NaN"):
     sample.sample(config(**{'sample.name': 'sharp'}), made)
 

@@ -64,9 +64,12 @@ class Portraits:
   glasses: float = 0.2  # share of people who wear some
   extras: float = 0.12  # share with a hat, with earrings, with a necklace, each on its own
   people: int | None = None  # identities; record i shows person i % people. None: n of them
+  close: bool = False  # the face alone: drawn at twice the size, and the middle cut out
 
   def __post_init__(self) -> None:
     limits.one_of('size', self.size, SIZES)
+    if self.close:
+      limits.one_of('size of a close face', self.size, SIZES[:-1])
     limits.whole('n', self.n, 1)
     limits.whole('seed', self.seed, 0, limits.SEEDS)
     if self.people is not None:
@@ -83,7 +86,9 @@ class Portraits:
 
   @property
   def parameters(self) -> Mapping[str, Any]:
-    return {**dataclasses.asdict(self), 'drawing': DRAWING}
+    own = dataclasses.asdict(self)
+    own |= {} if own.pop('close') is False else {'close': True}  # the name of what was there before
+    return {**own, 'drawing': DRAWING}
 
   @functools.cached_property
   def fields(self) -> Mapping[str, Field]:
@@ -158,7 +163,7 @@ class Portraits:
     index = place(index, self.n)
     p = self.person(index)
     return {
-      **draw(p, self.size),
+      **draw(p, self.size, self.close),
       **self._scalars(index, p),
       'emotion': np.array(p.emotion, np.float32),
       'identity': np.array(p.identity, np.float32),
@@ -166,11 +171,23 @@ class Portraits:
     }
 
 
-def draw(person: Person, size: int = 64) -> Record:
-  """image, mask, landmarks and visible of one person."""
+def draw(person: Person, size: int = 64, close: bool = False) -> Record:
+  """image, mask, landmarks and visible of one person; `close`: from brows to chin."""
   from zsi_jax.data.portraits.render import render
 
-  return render(person, size)
+  if not close:
+    return render(person, size)
+  left, top = size // 2, 11 * size // 16
+  whole = render(person, 2 * size)
+  points = whole['landmarks'] - np.array([left, top], whole['landmarks'].dtype)
+  inside = ((points >= -0.5) & (points < size - 0.5)).all(1)
+  cut = np.s_[top : top + size, left : left + size]
+  return {
+    'image': np.ascontiguousarray(whole['image'][cut]),
+    'mask': np.ascontiguousarray(whole['mask'][cut]),
+    'landmarks': points,
+    'visible': whole['visible'] * inside.astype(whole['visible'].dtype),
+  }
 
 
 def feel(smile: float, first: float, second: float, share: float) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from PIL import Image
 from tests.report import made
 from zsi_jax.report import axes, colours, figures
 from zsi_jax.report.axes import Box, Scale
+from zsi_jax.report.shape import ReportError, whole
 
 
 def drawn(told):
@@ -185,3 +186,16 @@ def test_ticks_of_a_logarithmic_axis(low, high):
 def test_a_scale_keeps_far_values_near():
   scale = Scale(0, 1, 0, 100)
   assert scale(1e9) == 102 and scale(-1e9) == -2 and scale(0.25) == 25
+
+
+def test_paths_lie_over_a_heatmap_and_are_named():
+  told = {'kind': 'heatmap', 'title': 't', 'x': 'x', 'y': 'y', 'values': [[0, 1], [2, 3]],
+          'extent': [-1, 1, -1, 1],
+          'paths': [{'label': 'sum', 'x': [0, 1], 'y': [0, 1]},
+                    {'label': 'ahead', 'x': [0, -1], 'y': [0, 1]}]}  # fmt: skip
+  said = drawn(told)
+  assert said.count('line halo') == 2 and 'line s0' in said and 'line s1' in said
+  assert 'sum' in said and 'ahead' in said
+  short = {**told, 'paths': [{'label': 'sum', 'x': [0, 1], 'y': [0]}]}
+  with pytest.raises(ReportError, match=r'paths\[0\] has 1 y, but 2 x'):
+    whole(short, 'figures[0]')

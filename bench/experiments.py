@@ -62,9 +62,8 @@ def heads(told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     key, metric = head['set'], head['metric']
     row = told['sets'].get(key, {'values': {}})
     value = row['values'].get(metric)
-    said = tables.said(value)
-    if isinstance(value, Mapping) and number(value.get('low')) and number(value.get('high')):
-      said += f' [{tables.said(value["low"])}, {tables.said(value["high"])}]'
+    said, spread = tables.said(value), tables.around(value)
+    said += f' {spread}' if spread and DASH not in spread else ''
     label = head.get('label') or f'{row.get("label") or key}, {tables.words(metric)}'
     paper = told.get('paper', {}).get(key, {}).get(metric)
     yield f'{plain(label)} **{plain(said)}**', plain(tables.said(paper, printed))

@@ -290,7 +290,7 @@ def test_seeds_are_gathered(copy, config):
   evaluate.evaluate(config, copy)
   facts = told(copy)
   mean = facts['sets']['plain']['values'][BETWEEN]
-  assert mean['value'] == pytest.approx(0.4) and mean['high'] == pytest.approx(0.6)
+  assert mean['value'] == pytest.approx(0.4) and mean['std'] == pytest.approx(0.2)
   assert 'lambda' not in facts['sets'] and 'lambda_5' in facts['sets']
   bars = next(f for f in facts['figures'] if f['kind'] == 'bars')
   assert bars['labels'] == ['plain'] and bars['errors'] == [pytest.approx(0.2)]

@@ -19,7 +19,8 @@ class ReportError(ValueError):
 
 
 NUMBER = 'a number'
-CELL = (NUMBER, str, {'value': NUMBER, 'low?': NUMBER, 'high?': NUMBER, 'floor?': NUMBER})
+INTERVAL = {'low?': NUMBER, 'high?': NUMBER, 'std?': NUMBER, 'floor?': NUMBER}
+CELL = (NUMBER, str, {'value': NUMBER, **INTERVAL})
 NOTE = (str, None)
 LINE = {
   'label': str,

@@ -37,14 +37,23 @@ def cell(value: Any, paper: Any = None) -> Html:
   """Ours, its interval and floor, and the paper's."""
   parts = [tag('span', said(value), class_='ours')]
   if isinstance(value, Mapping):
-    low, high, floor = (value.get(key) for key in ('low', 'high', 'floor'))
-    if number(low) or number(high):
-      parts.append(tag('small', f'[{short(low)}, {short(high)}]'))
-    if number(floor):
+    if spread := around(value):
+      parts.append(tag('small', spread))
+    if number(floor := value.get('floor')):
       parts.append(tag('small', f'floor {short(floor)}'))
   if paper is not None:
     parts.append(tag('small', f'paper {said(paper, printed)}', class_='paper'))
   return join(parts, ' ')
+
+
+def around(value: Any) -> str:
+  """'[low, high]', or '± deviation', or nothing."""
+  if not isinstance(value, Mapping):
+    return ''
+  low, high, std = (value.get(key) for key in ('low', 'high', 'std'))
+  if number(std):
+    return f'± {short(std)}'
+  return f'[{short(low)}, {short(high)}]' if number(low) or number(high) else ''
 
 
 def said(value: Any, how: Callable[[Any], str] = short) -> str:

@@ -178,7 +178,7 @@ def bars(groups: Mapping[str, Values], metric: str, title: str, y: str) -> list[
       'title': title,
       'labels': [name for name, _ in rows],
       'values': [row['value'] for _, row in rows],
-      'errors': [row['high'] - row['value'] for _, row in rows],
+      'errors': [row['std'] for _, row in rows],
       'y': y,
     }
   ]

@@ -17,7 +17,7 @@ BETWEEN = 0.2, 0.8
 
 
 def number(value: float, **more: float) -> dict[str, float | None]:
-  """A value with its interval and floor; what is not finite is None."""
+  """A value with its interval, deviation or floor; what is not finite is None."""
   rows = {'value': value} | more
   return {key: float(v) if np.isfinite(v) else None for key, v in rows.items()}
 
@@ -107,7 +107,7 @@ def grouped(told: Mapping[str, Values], members: Mapping[str, Sequence[str]]) ->
     for metric in metrics:
       each = np.array([plain(row[metric]) for row in rows], np.float64)
       mean, spread = float(each.mean()), float(each.std(ddof=1))
-      groups[group][metric] = number(mean, low=mean - spread, high=mean + spread)
+      groups[group][metric] = number(mean, std=spread)
   return groups
 
 

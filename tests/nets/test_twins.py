@@ -49,7 +49,7 @@ def test_they_are_small_at_any_size(name, size):
   assert 100_000 < count < {32: 500_000, 64: 800_000, 128: 1_100_000}[size]
   shape = jax.eval_shape(lambda v, x: seen(net, v, x), tree, x).shape
   wanted = {'embedder': (128,), 'pointer': (68, 2), 'parser': (size, size, 19), 'reader': (64,)}
-  wanted['namer'] = (7,)
+  wanted['namer'] = (8,)
   assert shape == (2, *wanted[name]) and set(tree) == {'params'}
 
 

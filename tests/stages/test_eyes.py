@@ -128,7 +128,7 @@ def test_copies_learn_from_distinct_records_of_persons_whom_nobody_is_tested_on(
 def test_eyes_from_their_folders(home):
   there = records()
   shapes = {'identity': (12, 128), 'landmarks': (12, 68, 2), 'segmentation': (12, 32, 32, 19)}
-  for kind, shape in {**shapes, 'text': (12, 64), 'feeling': (12, 7)}.items():
+  for kind, shape in {**shapes, 'text': (12, 64), 'feeling': (12, 8)}.items():
     eye = build.eye(home / guide(kind))
     assert isinstance(eye, energies.Eye) and 'persons' not in eye.variables['params']
     assert jax.eval_shape(eye, jnp.zeros(there['image'].shape)).shape == shape

@@ -67,7 +67,7 @@ def config(**more):
 
 def wide(own, workdir=None):
   """Of 32 pixels."""
-  return dataclasses.replace(drawer.model(own, workdir, labels=8, null=7), shape=(32, 32, 3))
+  return dataclasses.replace(drawer.model(own, workdir, labels=9, null=8), shape=(32, 32, 3))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -328,9 +328,9 @@ def test_a_label_is_told_to_the_denoiser_and_judged_by_an_eye(made, tmp_path, mo
   eyes.eyes(own, home)
   sample.sample(own, home)
   near, rows = tuples.drawn(own, home, 6), np.arange(6)
-  given = near.given(rows, tuples.references(own, home, tuples.GUIDE), 7)
+  given = near.given(rows, tuples.references(own, home, tuples.GUIDE), 8)
   true = near.of(rows, 'label', 'feeling')
-  assert (given['conds'] == np.stack([np.full(6, 7), true], 1)).all()
+  assert (given['conds'] == np.stack([np.full(6, 8), true], 1)).all()
   assert given['style'].shape == (6, 16, 16, 16) and 'label' not in given
   told = json.loads((home / 'samples/sum_x1/sample.json').read_text())
   assert told['eyes'].keys() == {'style'} and told['sample']['cfg_variance'] == 'clipped'

@@ -76,7 +76,7 @@ class Namer(nn.Module):
 
   size: int = 32
   width: int = 32
-  classes: int = 7
+  classes: int = 8
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact

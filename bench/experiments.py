@@ -2,11 +2,14 @@
 
 python -m bench.experiments            writes the lines between the two marks
 python -m bench.experiments --check    1, and the first line that differs, where they are not those
+
+docs/experiments.md has all of them, by their configs, also those that have not run yet.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,12 +19,19 @@ from zsi_jax import whole
 from zsi_jax.report import read, tables
 from zsi_jax.report.numbers import DASH, duration, number, printed
 from zsi_jax.report.shape import ReportError
+from zsi_jax.stages.config import load
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path('docs') / 'results'
 BEGIN, END = '<!-- experiments: make results -->', '<!-- end of experiments -->'
 COLUMNS = 'experiment', 'figure', 'ours', "the paper's", 'preset', 'device', 'cost'
 NONE = 'Nothing has been measured yet.'
+EVERY = Path('docs') / 'experiments.md'
+HEAD = """# Every experiment
+
+Each is a config of `zsi run`, at `:tiny`, `:small`, `:gpu` and `:paper`, and leaves a page. Those that have been run here are
+linked; README's table has their numbers. `make results` writes this list.
+"""
 WHOLE = 'paper'  # the preset of the published size
 
 
@@ -32,6 +42,20 @@ def table(root: Path) -> str:
     return NONE
   lines = [COLUMNS, ['---'] * len(COLUMNS), *rows]
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def every(root: Path) -> str:
+  """docs/experiments.md: a row for each config, in the order of their names."""
+  rows = []
+  for path in sorted((root / 'configs').glob('*/*.py')):
+    told = load(f'{path}:paper').report
+    about, name = told.about.split('\n')[0], path.relative_to(root).as_posix()
+    page = RESULTS / path.stem / 'index.html'
+    done = f'[page]({page.relative_to("docs").as_posix()})' if (root / page).is_file() else ''
+    rows.append([f'[{name}](../{name})', plain(about), plain(told.figure), done])
+  columns = 'config', 'what it shows', 'figure', 'run here'
+  lines = [columns, ['---'] * len(columns), *rows]
+  return HEAD + '\n' + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
 
 def row(folder: Path, root: Path) -> list[str]:
@@ -88,18 +112,27 @@ def main(root: Path, check: bool) -> int:
   readme = root / 'README.md'
   try:
     old = readme.read_text(encoding='utf-8')
-    new = filled(old, table(root))
+    pages = [(readme, old, filled(old, table(root)))]
+    if (root / 'configs').is_dir():
+      listed = root / EVERY
+      pages.append((listed, listed.read_text('utf-8') if listed.is_file() else '', every(root)))
   except (ReportError, OSError) as error:
     print(f'experiments: {error}', file=sys.stderr)
     return 2
-  if check and new != old:
-    pairs = zip(old.splitlines(), new.splitlines(), strict=False)
-    n, (was, wanted) = next((i, p) for i, p in enumerate(pairs, 1) if p[0] != p[1])
-    print(f'README.md:{n} says\n  {was}\nand docs/results\n  {wanted}\n`make results` writes it')
-    return 1
-  if new != old:
-    whole.write(readme, new.encode())
+  for path, was, wanted in pages:
+    if check and wanted != was:
+      print(f'{path.relative_to(root)}:{differ(was, wanted)}\n`make results` writes it')
+      return 1
+    if wanted != was:
+      whole.write(path, wanted.encode())
   return 0
+
+
+def differ(old: str, new: str) -> str:
+  """The first line that does."""
+  pairs = itertools.zip_longest(old.splitlines(), new.splitlines())
+  n, (was, wanted) = next((i, p) for i, p in enumerate(pairs, 1) if p[0] != p[1])
+  return f'{n} says\n  {was}\nand docs/results\n  {wanted}'
 
 
 if __name__ == '__main__':

@@ -120,6 +120,8 @@ def get_config(preset: str) -> ConfigDict:
 
   c.evaluate = ConfigDict()
   c.evaluate.judges = placeholder(str)  # None: this workdir's; a workdir or a weights file
+  # Numbers of a judge that does not score .03 / .03 on a uniform set, too, marked as such.
+  c.evaluate.unfit = pick(preset, tiny=True, small=False)
   c.evaluate.bins = 100
   c.evaluate.bootstrap = 1_000  # drawn again for each interval
   c.evaluate.full = pick(
@@ -300,7 +302,9 @@ def reported(
 
 
 def posed(c: ConfigDict, preset: str) -> None:
-  """What Miele says of heads that turn."""
+  """What Miele says of heads that turn; judges measure by how much."""
+  c.judge.kind, c.judge.attributes, c.judge.truth = 'regression', ('yaw',), ('yaw',)
+  c.judge.copies = ('a', 'b')
   c.denoiser.steps = pick(preset, tiny=2_000, small=20_000, paper=150_000)  # §7.2 has 100,000
   c.classifier.name = 'side'
   c.sample.weights = (45.0, 45.0)  # A; B has 20, C has 15, 20, 30 and 45

@@ -16,6 +16,7 @@ _ROOMS = {  # a name loads its room on first use
     RegressorLoss ReverseDiffusion Rms Scale Score Solver Step Sum Times TimeTravel Tree cfg cosine
     linear sample sample_by scaled_linear spaced static strided weight
   """,
+  'zsi_jax.io.sampler': 'Sampler',
   'zsi_jax.nets': 'DDPM DiT Encoder Spectral UNet',
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}

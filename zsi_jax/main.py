@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
+import pkgutil
 from typing import Any
 
 from zsi_jax.build.words import pair
@@ -20,15 +20,16 @@ EXAMPLES = """examples:
   zsi run configs/zsi/smile.py:small --workdir=runs/smile -- data.root=data split.delta=.1
   zsi report runs/smile runs/smile_dit --out=runs/both       what both measured, side by side
   zsi convert ema.pt unet.safetensors heads=4 size=64 schedule=cosine T=4000
+  zsi export runs/smile smile.safetensors steps=50 weights="(30., 30.)"
 """
-VERBS = {  # verb: (room:function, or None where this version has no stage for it; what it does)
+VERBS = {  # room:function, what it does
   'run': ('zsi_jax.stages.run:run', 'the stages of a config, changed by -- KEY=VALUE ...'),
   'convert': ('zsi_jax.build.models:convert', 'PyTorch weights to safetensors, with KEY=VALUE ...'),
-  'export': (None, 'a sampler as one file (not in this version)'),
+  'export': ('zsi_jax.build.export:export', 'a sampler as one file, with KEY=VALUE ...'),
   'report': ('zsi_jax.stages.report:pages', 'the page of a run, or one that compares several'),
   'doctor': ('zsi_jax.doctor:doctor', 'devices, versions, data and weights of this machine'),
 }
-TAKE_PAIRS = 'run', 'convert'
+TAKE_PAIRS = 'run', 'convert', 'export'
 
 
 def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
@@ -41,14 +42,16 @@ def parse(argv: list[str] | None) -> tuple[dict[str, Any], list[str]]:
   add['run'].add_argument('--workdir', required=True, help='what a run writes and goes on from')
   add['run'].add_argument('--stage', choices=('all', *STAGES), default='all')
   add['run'].add_argument('--check', action='store_true', help='read all bytes that are there')
-  add['convert'].add_argument('src', metavar='SRC', help='a .pt, .safetensors or WORKDIR/ROLE')
-  add['convert'].add_argument('dst', metavar='DST', help='the .safetensors file to write')
-  add['convert'].add_argument('--force', action='store_true', help='write over DST')
+  takes = {'convert': 'a .pt, .safetensors or WORKDIR/ROLE', 'export': 'what zsi.load takes'}
+  for verb, what in takes.items():
+    add[verb].add_argument('src', metavar='SRC', help=what)
+    add[verb].add_argument('dst', metavar='DST', help='the .safetensors file to write')
+    add[verb].add_argument('--force', action='store_true', help='write over DST')
   add['report'].add_argument('runs', nargs='+', metavar='RUN', help='workdirs that were evaluated')
   add['report'].add_argument('--out', help='the folder; else RUN/report, or of several ./report')
   add['doctor'].add_argument('--json', action='store_true', dest='as_json', help='for programs')
   args, rest = parser.parse_known_args(argv)
-  if rest and VERBS[args.verb][0] and args.verb not in TAKE_PAIRS:
+  if rest and args.verb not in TAKE_PAIRS:
     add[args.verb].error(f'not understood here: {" ".join(rest)}')
   return vars(args), [text for text in rest if text != '--']
 
@@ -58,13 +61,10 @@ def cli(argv: list[str] | None = None) -> int:
   args, rest = parse(argv)
   verb, debug = args.pop('verb'), args.pop('debug') or os.environ.get('ZSI_DEBUG') == '1'
   try:
-    if (target := VERBS[verb][0]) is None:
-      raise ValueError(f'this version of zsi_jax has no stage for {verb!r}')
     options = dict(map(pair, rest))
     if said := args.keys() & options:
       raise ValueError(f'{said.pop()!r} is said twice')
-    room, function = target.split(':')
-    result = getattr(importlib.import_module(room), function)(**args, **options)
+    result = pkgutil.resolve_name(VERBS[verb][0])(**args, **options)
     return result if isinstance(result, int) else print(result) or 0
   except (Exception, KeyboardInterrupt) as error:
     return ended(error, debug)

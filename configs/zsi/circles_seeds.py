@@ -5,8 +5,7 @@
 One denoiser, 20 classifiers of other seeds, each guiding to both sides; and one of them to one side
 alone. `objects/one, between` is what the paper calls accuracy. At :small, on one core of two, the
 denoiser took 2 h 50 min beside other work, a classifier 3 min, a set 1; both networks of
-`zsi.load('circles32')` are of that run. Ten classifiers: 87.7 % between, 84.4 % with spectral norm,
-0 of 200 unguided.
+`zsi.load('circles32')` are of that run.
 """
 
 from __future__ import annotations

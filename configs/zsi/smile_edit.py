@@ -21,7 +21,7 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.sample.name, c.sample.task, c.sample.unguided = 'edited', 'edit', 0
   c.sample.labels, c.sample.weights = (0,), (0.0, 30.0)
   c.sample.solver = dict(kind='ddim', eta=1.0)
-  c.sample.n = base.pick(preset, tiny=64, small=1_000, gpu=4_000)
+  c.sample.n = base.pick(preset, tiny=128, small=1_000, gpu=4_000)
   c.sample.steps = base.pick(preset, tiny=100, gpu=500, paper=4_000)
   base.reported(
     c, 'App. N, Fig. S23', base.UNIFORM, {'edited': None, 'noised': None, 'unguided_edit': None}

@@ -18,7 +18,7 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c = smile.faces(preset)
   c.sample.name, c.sample.task, c.sample.weights, c.sample.unguided = 'slerp', 'slerp', None, 0
   c.sample.solver = dict(kind='ddim')
-  c.sample.n = base.pick(preset, tiny=72, small=900, gpu=4_500)  # 9 points of each pair
+  c.sample.n = base.pick(preset, tiny=126, small=900, gpu=4_500)  # 9 points of each pair
   c.sample.steps = base.pick(preset, tiny=100, gpu=500, paper=4_000)
   base.reported(c, 'App. M, Fig. S22', base.UNIFORM, {'slerp': None})
   return c

@@ -29,6 +29,7 @@ def get_config(preset: str = 'tiny') -> ConfigDict:
   c.split = dict(kind='yaw_a', attribute='yaw', extreme=30.0, dropped=0.2, dropping='mildest')
   c.support = dict(kind='turned', attribute='yaw', extreme=c.split.get_ref('extreme'))
   base.posed(c, preset)
+  base.reported(c, '§7.2 to 7.4', base.UNIFORM, {'guided': None, 'unguided': None})
   return c
 
 

@@ -141,8 +141,9 @@ def test_images_that_cannot_be_judged(images, said):
 
 def test_a_judge_for_something_else_is_told_with_both():
   judge = made(Task('binary', ('a',)), 1)
-  assert fits(judge, ('a',), 4, 3) is None
-  why = fits(judge, ('b',), 8, 3)
+  assert fits(judge, 'binary', ('a',), 4) is None
+  why = fits(judge, 'regression', ('b',), 8)
+  assert 'kind regression, it was trained for binary' in why
   assert "attributes ('b',), it was trained for ('a',)" in why
   assert 'size 8, it was trained for 4' in why
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nets.made import drawn, normal
-from zsi_jax.nets.twins import SIZES, Embedder, Named, Namer, Parser, Pointer, Reader, unit
+from zsi_jax.nets.twins import SIZES, Embedder, Named, Parser, Pointer, Reader, Tower, unit
 
 TOKENS = jnp.array([[0, 3, 6], [1, 4, 7]])
 NETS = {
@@ -16,7 +16,7 @@ NETS = {
   'pointer': Pointer,
   'parser': Parser,
   'reader': Reader,
-  'namer': Namer,
+  'tower': Tower,
 }
 
 
@@ -49,7 +49,7 @@ def test_they_are_small_at_any_size(name, size):
   assert 100_000 < count < {32: 500_000, 64: 800_000, 128: 1_100_000}[size]
   shape = jax.eval_shape(lambda v, x: seen(net, v, x), tree, x).shape
   wanted = {'embedder': (128,), 'pointer': (68, 2), 'parser': (size, size, 19), 'reader': (64,)}
-  wanted['namer'] = (8,)
+  wanted['tower'] = (8,)
   assert shape == (2, *wanted[name]) and set(tree) == {'params'}
 
 

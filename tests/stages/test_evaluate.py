@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsi_jax.build import clip
+from zsi_jax.build import clip, features
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.data.circles import Circles
 from zsi_jax.evaluate import calibrate
 from zsi_jax.report.shape import checked
-from zsi_jax.stages import curves, evaluate, findings, scoring, sets, sweep
+from zsi_jax.stages import curves, evaluate, findings, sample, scoring, sets, sweep
 from zsi_jax.stages.config import load
 from zsi_jax.stages.prepare import prepare
 from zsi_jax.stages.report import report
@@ -332,6 +332,33 @@ def test_too_few_for_the_bins_is_a_warning_and_no_number(copy, config):
   assert any('few: truth: 20 values are too few for 32 bins' in w for w in facts['warnings'])
 
 
+def test_images_without_a_value_are_counted():
+  p = np.repeat(np.linspace(0, 1, 200, endpoint=False), 1)[:, None]
+  p = np.concatenate([p, np.full((200, 1), np.nan)])
+  values, warnings = findings.values({'truth': p}, {}, ('z',), 100, 20)
+  assert values['truth/l2']['value'] == pytest.approx(0, abs=1e-6)
+  assert values['truth/without a value']['value'] == 0.5
+  assert values['truth/mild']['value'] == pytest.approx(0.3, abs=0.01)  # of all images
+  assert warnings == ['truth: 200 of 400 images have no value, and no distance is of them']
+
+
+def test_what_a_judge_says_before_its_ranks():
+  flat, high = np.linspace(0, 1, 1000)[:, None], np.full((1000, 1), 0.505)
+  rows = {'judge_b': flat, 'judge_b without ranks': high}
+  values, _ = findings.values(rows, {}, ('smile',), 100, 20)
+  assert values['judge_b/l2']['value'] < 0.01
+  assert values['judge_b/l2, without ranks']['value'] == pytest.approx(0.99499, abs=1e-5)
+  assert values['judge_b/kld, without ranks']['value'] == pytest.approx(4.60517, abs=1e-5)
+
+
+def test_a_judge_that_is_not_fit_says_nothing():
+  rows = {'judge_a': 1, 'judge_b': 2, 'judge_b without ranks': 3, 'features': 4, 'truth': 5}
+  bench = scoring.Bench({}, {}, {'b': 'why'}, None, ())
+  assert list(bench.heard(rows)) == ['judge_a', 'features', 'truth']
+  assert dataclasses.replace(bench, silent=False).heard(rows) == rows
+  assert scoring.Bench({}, {}, {}, None, ()).heard(rows) == rows
+
+
 def test_anchors():
   """Two equal end spikes, and one bin, as the facts have them."""
   ends, one = np.repeat([0.0, 1.0], 500)[:, None], np.full((1000, 1), 0.505)
@@ -350,11 +377,15 @@ class Sees:
   kind: str = 'binary'
   attributes: tuple = ('z',)
   digest: str = 'd'
+  ranks: tuple = ()
 
-  def scores(self, images):
+  def logits(self, images):
     light = images.astype(float).sum((1, 3))
     x = (light @ np.arange(32)) / np.maximum(light.sum(1), 1)
     return np.clip((x + 0.5) / 32 + self.off, 0, 1)[:, None]
+
+  def read(self, logits, ranked=True):
+    return logits
 
   def features(self, images):
     return images[:, ::4, ::4, 0].reshape(len(images), -1).astype(np.float32) / 255 + 1e-3
@@ -424,6 +455,52 @@ def test_judges_score_compare_and_are_named_where_they_are_not_fit(copy, judged,
   assert any(f['title'] == 'Reliability of the judges' for f in facts['figures'])
   dial = json.loads((copy / 'evaluate/dial-aim.json').read_text())
   assert np.abs(np.array(dial['asked']) - dial['got']).max() < 0.05
+
+
+class Inception(Small):
+  """Where Inception and LPIPS would look."""
+
+  source = 'their digest'
+
+  def __call__(self, x, y):
+    return np.abs(x.astype(float) - y).mean((1, 2, 3))
+
+
+def test_networks_of_others_measure_a_set(copy, monkeypatch):
+  monkeypatch.setattr(features, 'inception', lambda path: Inception())
+  monkeypatch.setattr(features, 'lpips', lambda path: Inception())
+  more = {'evaluate.fid': True, 'evaluate.lpips': 'l', 'evaluate.full': 100, 'evaluate.mild': 60}
+  config = load('configs/zsi/circles.py:tiny', {**SAID, **more, 'data.root': root(copy)})
+  put(copy / 'samples/little', pictures(np.full(40, 0.5)))
+  evaluate.evaluate(config, copy)
+  facts = told(copy)
+  row = facts['sets']['guided']['values']
+  for where in ('full', 'mild'):
+    names = {f'{metric}/inception/{where}' for metric in ('fid', 'kid', 'precision', 'recall')}
+    assert names <= row.keys() and row[f'fid/inception/{where}'] > 0
+  assert row['lpips diversity']['value'] > 0
+  assert facts['protocol']['features/inception'] == 'their digest'
+  assert facts['protocol']['lpips diversity'] == 'their digest, 1000 pairs'
+  few = 'little: 40 images are too few for FID, KID, recall'
+  assert few in facts['warnings'] and 'fid/inception/full' not in facts['sets']['little']['values']
+
+
+def test_networks_of_others_that_are_missing_are_said_before_anything_is_drawn(copy, monkeypatch):
+  for name in (features.VARIABLE, features.ROOM):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(copy))
+  monkeypatch.setenv('TORCH_HOME', str(copy))
+  wrong = copy / features.NAMES[0]
+  wrong.write_bytes(b'other bytes')
+  for more, match in (
+    ({'evaluate.fid': True}, '95,628,359 bytes'),
+    ({'evaluate.fid': True, 'evaluate.inception': str(wrong)}, features.NAMES[0]),
+    ({'evaluate.lpips': str(copy / 'gone')}, 'gone'),
+    ({'evaluate.clip': str(copy / 'gone')}, 'gone'),
+  ):
+    config = load('configs/zsi/circles.py:tiny', {**SAID, **more, 'data.root': root(copy)})
+    with pytest.raises(ValueError, match=match):
+      sample.sample(config, copy)
 
 
 def test_no_dial_is_made_by_a_judge_that_is_not_fit(copy, judged, monkeypatch):

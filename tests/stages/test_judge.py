@@ -103,6 +103,16 @@ def test_judges_from_their_folders(trained):
   config = load(f'{CONFIGS}/smile.py:tiny', {k: keys[k] for k in ('judge.copies', 'judge.truth')})
   judges, rows = stage.trusted(config, home)
   assert list(judges) == list(rows) == ['a', 'b', 'truth']
+  circles = load(f'{CONFIGS}/circles.py:tiny', {'evaluate.judges': str(home)})
+  with pytest.raises(ConfigError, match=r"attributes \('z',\), it was trained for \('smile',\)"):
+    stage.trusted(circles, home)
+  discs = load(f'{CONFIGS}/discs.py:tiny', {'evaluate.judges': str(home)})
+  with pytest.raises(ConfigError, match=r"attributes \(\), it was trained for \('smile',\)"):
+    stage.trusted(discs, home)
+  config.judge.kind = 'regression'
+  with pytest.raises(ConfigError, match='kind regression, it was trained for binary'):
+    stage.trusted(config, home)
+  config.judge.kind = 'binary'
   config.judge.attributes = ('age',)
   with pytest.raises(ConfigError, match=r"attributes \('age',\), it was trained for \('smile',\)"):
     stage.trusted(config, home)

@@ -55,7 +55,11 @@ SAID = {
   'evaluate.bootstrap': 20,
   'evaluate.gradients': 3,
 }
-AHEAD = {'sample.guide.kind': 'lookahead', 'sample.name': 'ahead_x1'}
+AHEAD = {  # with a stop, as in the grids: a solver during a range
+  'sample.guide.kind': 'lookahead',
+  'sample.guide.stop': 100.0,
+  'sample.name': 'ahead_x1',
+}
 
 
 def config(**more):
@@ -232,7 +236,7 @@ def test_pairs_of_other_tuples_are_refused(made):
           if one.conditions}  # fmt: skip
   found['sum_x1'].told['sample']['tuples'] = 'one'
   with pytest.raises(ConfigError, match='ahead_x1 and sum_x1 differ in tuples'):
-    paired.against((('ahead_x1', 'sum_x1'),), rows, found, 10)
+    paired.held((('ahead_x1', 'sum_x1'),), rows, found, 10)
 
 
 def test_fronts_go_along_strengths(made):
@@ -280,12 +284,13 @@ def test_sets_of_other_noise_are_not_called_alike(made):
   found = {one.name: one for one in sets.found(made)[0] if one.conditions}
   rows = {k: obeyed.seen(config(), made, one, one.read()[0]) for k, one in found.items()}
   pair = (('ahead_x1', 'sum_x1'),)
-  (table,) = paired.against(pair, rows, found, 10)
+  (table,) = paired.tables(paired.held(pair, rows, found, 10), 10)
   assert 'the same noise' in table['note'] and paired.APART in [row[1] for row in table['rows']]
   found['sum_x1'] = drawn_as(found['sum_x1'], 'sum_x1', steps=9)
-  (table,) = paired.against(pair, rows, found, 10)
+  held = paired.held((*pair, ('ahead_x2', 'sum_x2')), rows, found, 10)
+  (table,) = paired.tables(held, 10)
   assert 'other noise' in table['note'] and paired.APART not in [row[1] for row in table['rows']]
-  assert paired.apart((*pair, ('ahead_x2', 'sum_x2')), found) == []
+  assert paired.apart(held) == []
   assert paired.unknown((*pair, ('ahead_x1', 'gone')), found) == [
     'report.against: there is no set gone'
   ]

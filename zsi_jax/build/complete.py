@@ -107,6 +107,7 @@ KEYS: Mapping[str, Any] = {  # that every config has, and their types
   'sample.guide.kind': str,
   'sample.solver.kind': str,
   'evaluate.judges': str | None,
+  'evaluate.unfit': bool,
   'evaluate.bins': int,
   'evaluate.bootstrap': int,
   'evaluate.full': int,

@@ -30,7 +30,7 @@ from zsi_jax.guide.energies import Eye
 from zsi_jax.guide.twins import TwinLoss
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.stamp import stamp
-from zsi_jax.nets.twins import SIZES, Embedder, Named, Namer, Parser, Pointer, Reader
+from zsi_jax.nets.twins import SIZES, Embedder, Named, Parser, Pointer, Reader, Tower
 from zsi_jax.train.job import Job
 
 FIELDS = {
@@ -45,7 +45,7 @@ NETS: Mapping[str, Any] = {  # by the names that architectures have
   'pointer': Pointer,
   'parser': Parser,
   'reader': Reader,
-  'namer': Namer,
+  'tower': Tower,
 }
 TOLD = told.TESTED['eyes']
 PEOPLE, RECORDS = 4, 5  # streams of chance
@@ -137,7 +137,7 @@ def architecture(config: ConfigDict, kind: str, source: Source) -> dict[str, Any
     'landmarks': ('pointer', field.shape[1:] == (2,), {'points': field.shape[:1]}),
     'segmentation': ('parser', field.shape == (height, width, 1), {'classes': field.high}),
     'text': ('reader', len(field.shape) == 1, {'vocabulary': field.high}),
-    'feeling': ('namer', field.shape == (), {'classes': field.high}),
+    'feeling': ('tower', field.shape == (), {'out': field.high}),
   }
   net, fits, more = wanted[kind]
   if not fits or None in more.values():

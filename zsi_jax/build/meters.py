@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from zsi_jax.evaluate import circles, lips, sizes
 
 Rows = Mapping[str, np.ndarray]  # name -> [N]
+LATENT = {'circles': 'z', 'sizes': 'size'}  # the attribute that the meter of a source measures
 
 
 class Meter(NamedTuple):

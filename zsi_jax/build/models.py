@@ -60,9 +60,9 @@ class Model:
     return f'Model({self.denoiser}, classifier={{{parts}}}, {self.process}, shape={self.shape})'
 
 
-def keys(seed: int, n: int) -> jax.Array:
-  """n typed keys, one for each example; the first m of them are keys(seed, m)."""
-  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(n))
+def keys(seed: Any, n: int, first: Any = 0) -> jax.Array:
+  """n typed keys, one for each example from the `first` on; keys(seed, m) begins keys(seed, n)."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), first + jnp.arange(n))
 
 
 def betas(schedule: str, T: int) -> np.ndarray:

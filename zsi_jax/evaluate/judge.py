@@ -140,11 +140,11 @@ class Judge:
     """float32 [N, D], before the head."""
     return self.both(images)[1]
 
-  def read(self, logits: np.ndarray) -> np.ndarray:
-    """Scores of logits."""
+  def read(self, logits: np.ndarray, ranked: bool = True) -> np.ndarray:
+    """Scores of logits; what it says before ranks, if it has any, where not `ranked`."""
     scaled = logits / np.array(self.temperature or 1.0)
     if self.kind == 'binary':
-      for k, knots in enumerate(self.ranks):
+      for k, knots in enumerate(self.ranks if ranked else ()):
         scaled[:, k] = calibrate.ranked(scaled[:, k], knots) if knots else scaled[:, k]
       return np.exp(-np.logaddexp(0, -scaled))
     if self.kind == 'classes':
@@ -183,7 +183,8 @@ def cut(x: np.ndarray, batch: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def may_judge(told: Mapping[str, Any]) -> str | None:
-  """(4) of a judge.json: why not, else None. Where no uniform set is known, there is no gate."""
+  """(4) of a judge.json: why not, else None. Where no uniform set is known, there is no gate; that
+  of a regression is uniform in its range."""
   for name, row in told.get('each', {}).items():
     uniform = row.get('uniform')
     if uniform is None:
@@ -201,9 +202,9 @@ def may_judge(told: Mapping[str, Any]) -> str | None:
   return None
 
 
-def fits(judge: Judge, attributes: Sequence[str], size: int, channels: int) -> str | None:
+def fits(judge: Judge, kind: str, attributes: Sequence[str], size: int) -> str | None:
   """What differs between a judge and what is asked, both said; None where nothing does."""
-  mine = {'attributes': judge.attributes, 'size': judge.size, 'channels': judge.channels}
-  asked = {'attributes': tuple(attributes), 'size': size, 'channels': channels}
+  mine = {'kind': judge.kind, 'attributes': judge.attributes, 'size': judge.size}
+  asked = {'kind': kind, 'attributes': tuple(attributes), 'size': size}
   wrong = [f'{k} {asked[k]}, it was trained for {mine[k]}' for k in mine if mine[k] != asked[k]]
   return f'asked for {"; ".join(wrong)}' if wrong else None

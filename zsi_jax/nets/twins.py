@@ -28,17 +28,20 @@ def unit(v: Array, eta: float = 1e-3) -> Array:
 
 
 class Tower(nn.Module):
-  """x [B, size, size, C] -> [B, out]: a layer behind residual blocks that know what is where."""
+  """x [B, size, size, C] -> [B, out]: a layer behind residual blocks that know what is where.
 
-  size: int
-  out: int
+  By itself it names: logits of `out` classes, of which one is true.
+  """
+
+  size: int = 32
+  out: int = 8
   width: int = 32
   spots: int = 32
   hidden: int = 128
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
+  def __call__(self, x: Array, train: bool = False) -> Array:
     check(self, x)
     widths = levels(self.size, self.width)
     h = trunk(x, widths, (1,) * len(widths), self.dtype)[-1]
@@ -69,19 +72,6 @@ class Named(nn.Module):
     shape = self.persons, self.net.out
     ways = self.param('persons', nn.initializers.normal(1.0), shape)
     return self.net(x, train) @ unit(ways).T
-
-
-class Namer(nn.Module):
-  """x -> logits [B, classes], of which one is true."""
-
-  size: int = 32
-  width: int = 32
-  classes: int = 8
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Array, train: bool = False) -> Array:
-    return Tower(self.size, self.classes, self.width, dtype=self.dtype, name='tower')(x)
 
 
 class Pointer(nn.Module):

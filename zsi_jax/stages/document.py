@@ -57,7 +57,9 @@ def document(
   looked = examined.examine(config, workdir, found, bench, records)
   named = {one.name: one for one in found}
   told, scored, labels = looked.values, looked.scored, looked.labels
-  for name, more in paired.changes(config.report.against, looked.obeyed, own.bootstrap).items():
+  pairs = config.report.against
+  held = paired.held(pairs, looked.obeyed, named, own.bootstrap)
+  for name, more in paired.changes(held).items():
     told[name] |= more
   train, reference = looked.training.base
   line, _ = findings.values(reference, {}, bench.attributes, own.bins, own.bootstrap)
@@ -71,7 +73,7 @@ def document(
     *curves.amounts([(one.label, looked.amounts[one.name], told[one.name]) for one in found]),
     *curves.bars(groups, *BETWEEN),
     *paired.fronts(looked.obeyed, named, own.bootstrap),
-    *paired.apart(config.report.against, named),
+    *paired.apart(held),
     *looked.figures,
   ]
   rows = {one.name: entry(one, labels[one.name], told[one.name]) for one in found}
@@ -88,10 +90,9 @@ def document(
   paper = dict[str, dict[str, str]]()
   for name, metric, text in config.report.paper:
     paper.setdefault(name, {})[metric] = text
-  pairs = config.report.against
   seers, blind = eyes(config, workdir)
   warnings += blind
-  tables = [*seers, *paired.against(pairs, looked.obeyed, named, own.bootstrap)]
+  tables = [*seers, *paired.tables(held, own.bootstrap)]
   warnings += paired.unknown(pairs, {**dict.fromkeys(sets.found(workdir)[1]), **named})
   figures += reliability(bench)
   figures += steps.figures(config, workdir, found)
@@ -139,7 +140,8 @@ def reliability(bench: scoring.Bench) -> list[Any]:
     return []
   return [
     {'kind': 'curve', 'title': 'Reliability of the judges', 'x': 'P', 'y': 'share that is so',
-     'note': 'Held-out records, by the P that a judge gives them.', 'series': lines,
+     'note': 'Held-out records, by the calibrated P that a judge gives them, before its ranks.',
+     'series': lines,
      'diagonal': True}
   ]  # fmt: skip
 
@@ -223,9 +225,15 @@ def protocol(
     'bins': config.evaluate.bins,
     'binning': 'fixed on [0, 1]',
     'truth': bench.truth,
+    'crop': config.data.crop,
+    'copies of training records': f'{config.evaluate.neighbours} neighbours',
   }
+  if bench.clip is not None:
+    rows['copies of training records by CLIP'] = str(bench.clip.source)
   for name, judge in bench.judges.items():
     rows['truth network' if name == 'truth' else f'judge_{name}'] = judge.digest
+    if any(judge.ranks):
+      rows[f'P of judge_{name}'] = 'its rank among held-out records'
   return rows
 
 
@@ -284,7 +292,8 @@ def judges(bench: scoring.Bench) -> list[Any]:
   return [
     {
       'title': 'Judges',
-      'note': 'On held-out records. A fit judge scores at most .03 / .03 on a uniform set.',
+      'note': 'On held-out records. A fit judge scores at most .03 / .03 on a uniform set. One '
+      'with ranks gives an image the rank of its P among those of held-out records.',
       'columns': [
         *(
           'judge',

@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from zsi_jax import distributed
-from zsi_jax.build import features
+from zsi_jax.build import clip, features
 from zsi_jax.build.keys import ConfigError, plain
 from zsi_jax.evaluate.errors import MetricError
 from zsi_jax.io.log import logger
@@ -34,15 +34,21 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     distributed.alone(lambda: evaluated(config, workdir), 'evaluate')
 
 
-def checked(config: ConfigDict) -> None:
-  """What `evaluate` needs from outside is there, before anything is drawn."""
+def networks(config: ConfigDict) -> None:
+  """Those of others that `evaluate` looks with can be read, before anything is drawn."""
   own = config.evaluate
   if own.fid:
-    features.inception_file(own.inception)
-  for key in ('lpips', 'clip'):
-    files = [] if own[key] is None else own[key].split(':')
-    if missing := [p for p in files if not Path(p).expanduser().is_file()]:
-      raise ConfigError(f'evaluate.{key}: there is no file {missing[0]}')
+    features.inception(own.inception)
+  if own.lpips is not None:
+    features.lpips(own.lpips)
+  if own.clip is not None:
+    clip.clip(own.clip)
+
+
+def checked(config: ConfigDict) -> None:
+  """What `evaluate` needs from outside is there."""
+  networks(config)
+  own = config.evaluate
   if own.judges is not None:
     home = Path(own.judges).expanduser()
     if not home.is_file() and not list(home.glob('judge/*/judge.json')):

@@ -49,6 +49,7 @@ def examine(
   for one in found:
     pixels, given = one.read()
     seen = scoring.scores(folder / 'scores', one.name, one.digest, bench, pixels)
+    seen = bench.heard(seen)
     label = one.name if one.name == one.label else f'{one.name}, {one.label}'
     values, said = findings.values(seen, given, bench.attributes, own.bins, own.bootstrap)
     told.warnings += [f'{one.name}: {line}' for line in said]
@@ -74,7 +75,8 @@ def examine(
     train, known = told.training.of(one)
     copied, shown = likeness.copies(one, pixels, seen, train, known)
     told.images += shown
-    told.values[one.name] = values | likeness.of(one, pixels, seen) | copied
+    rate = {'images a second': one.n / one.seconds} if one.seconds else {}
+    told.values[one.name] = values | likeness.of(one, pixels, seen) | copied | rate
     told.scored[one.name], told.labels[one.name] = seen, label
     told.amounts[one.name] = len(train)
   told.warnings += likeness.warnings
@@ -99,7 +101,8 @@ class Training:
     index = records.trained()
     if (what := records.what(index)) not in self.known:
       pixels, folder = records.images(index), self.workdir / 'evaluate' / 'scores'
-      self.known[what] = pixels, scoring.scores(folder, name, what, self.bench, pixels)
+      seen = scoring.scores(folder, name, what, self.bench, pixels)
+      self.known[what] = pixels, self.bench.heard(seen)
     return self.known[what]
 
 

@@ -13,6 +13,7 @@ from zsi_jax.evaluate.shares import Share, wilson
 Rows = Mapping[str, np.ndarray]
 Values = dict[str, Any]
 SOURCES = 'truth', 'judge_b', 'judge_a'  # the first that is there is looked at first
+RAW = 'without ranks'  # of a judge that says ranks: what it says before
 BETWEEN = 0.2, 0.8
 
 
@@ -26,11 +27,25 @@ def shared(share: Share) -> dict[str, float | None]:
   return number(share.value, low=share.low, high=share.high)
 
 
-def judged(rows: Rows, attributes: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+def distances(name: str, how: str, score: histogram.Score | None) -> Values:
+  """To uniform, with their intervals and floors."""
+  if score is None:
+    return {f'{name}/l2{how}': None, f'{name}/kld{how}': None}
+  return {
+    f'{name}/l2{how}': number(score.l2, low=score.l2_low, high=score.l2_high, floor=score.floor_l2),
+    f'{name}/kld{how}': number(
+      score.kld, low=score.kld_low, high=score.kld_high, floor=score.floor_kld
+    ),
+  }
+
+
+def judged(
+  rows: Rows, attributes: Sequence[str], how: str = ''
+) -> Iterator[tuple[str, np.ndarray]]:
   """('truth', p [N]) or, of several attributes, ('truth/smile', p): in order of trust."""
   for source in SOURCES:
-    if source in rows:
-      columns = rows[source].T
+    if source + how in rows:
+      columns = rows[source + how].T
       alone = len(columns) == 1
       for k, p in enumerate(columns):
         name = attributes[k] if k < len(attributes) else f'class {k}'
@@ -49,29 +64,32 @@ def values(
   told: Values = {}
   warnings = list[str]()
   for name, all_p in judged(rows, attributes):
-    p = all_p[np.isfinite(all_p)]
+    p, n = all_p[np.isfinite(all_p)], len(all_p)
+    if len(p) < n:
+      told[f'{name}/without a value'] = shared(wilson(n - len(p), n))
+      warnings.append(
+        f'{name}: {n - len(p)} of {n} images have no value, and no distance is of them'
+      )
     if len(p) < bins:
       warnings.append(f'{name}: {len(p)} values are too few for {bins} bins')
       continue
     if p.min() < 0 or p.max() > 1:
       warnings.append(f'{name}: values {p.min():.3g} … {p.max():.3g} lie outside [0, 1]')
       continue
-    fixed = histogram.score(p, bins, bootstrap=bootstrap)
-    told[f'{name}/l2'] = number(
-      fixed.l2, low=fixed.l2_low, high=fixed.l2_high, floor=fixed.floor_l2
-    )
-    told[f'{name}/kld'] = number(
-      fixed.kld, low=fixed.kld_low, high=fixed.kld_high, floor=fixed.floor_kld
-    )
-    peer = histogram.score(p, bins, how='peer', bootstrap=0) if np.ptp(p) > 0 else None
-    told[f'{name}/l2, binned as the peer'] = peer and float(peer.l2)
-    told[f'{name}/kld, binned as the peer'] = peer and float(peer.kld)
-    told[f'{name}/mild'] = shared(wilson(int(((p >= 0.2) & (p <= 0.8)).sum()), len(p)))
-    told[f'{name}/middle'] = shared(wilson(int(((p >= 0.49) & (p <= 0.51)).sum()), len(p)))
+    told |= distances(name, '', histogram.score(p, bins, bootstrap=bootstrap))
+    peer = None
+    if np.ptp(p) > 0:
+      peer = histogram.score(p, bins, how='peer', bootstrap=bootstrap)
+    told |= distances(name, ', binned as the peer', peer)
+    told[f'{name}/mild'] = shared(wilson(int(((p >= 0.2) & (p <= 0.8)).sum()), n))
+    told[f'{name}/middle'] = shared(wilson(int(((p >= 0.49) & (p <= 0.51)).sum()), n))
     if 'aim' in given:
       asked = given.get('asked', given['aim'])
       told[f'{name}/rank correlation'] = number(aimed.correlation(asked, all_p))
       told[f'{name}/rms error'] = number(aimed.error(asked, all_p))
+  for name, p in judged(rows, attributes, f' {RAW}'):
+    if len(p) >= bins:
+      told |= distances(name, f', {RAW}', histogram.score(p, bins, bootstrap=bootstrap))
   if 'meter/green lips' in rows:
     seen = rows['meter/green lips']
     told['green lips'] = shared(wilson(int(seen.sum()), len(seen)))

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from zsi_jax.build import judging
+from zsi_jax.build import judging, meters
 from zsi_jax.build.judging import Asked, Parts
-from zsi_jax.build.keys import ConfigError
+from zsi_jax.build.keys import TRUTH, ConfigError
 from zsi_jax.data.pipeline import Pipeline
 from zsi_jax.data.record import Source, stacked
 from zsi_jax.evaluate import calibrate, histogram
@@ -47,7 +47,7 @@ def judge(config: ConfigDict, workdir: Path) -> None:
   for role in judging.roles(config):
     with work.shared(workdir):
       told = tested.finish(config, workdir, lesson(config, workdir, role))
-      if told is not None and (why := may_judge(told)):
+      if role != TRUTH and told is not None and (why := may_judge(told)):
         logger.warning('%s may not judge: %s', role, why)
 
 
@@ -130,6 +130,9 @@ def worth(found: Judge, plan: Plan, ranked: bool) -> dict[str, Any]:
   scored = judging.scaled(found, temperatures, knots).read(logits[1])
   for k, name in enumerate(names if kind != 'classes' else ()):
     each[name]['error'] = error(scored[:, k], truth[1][:, k])
+    ends = span(plan.source.fields[name])
+    if kind == 'regression' and ends is not None:
+      each[name]['uniform'] = uniform(*(within(a[:, k], ends) for a in (scored, truth[1])))
     if kind == 'binary':
       each[name]['uniform'] = uniform(scored[:, k], truth[1][:, k])
       each[name]['ranks'] = bool(knots and knots[k])
@@ -187,6 +190,18 @@ def error(said: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     'mae': float(np.abs(gap).mean()),
     'pearson': float(np.corrcoef(said, true)[0, 1]) if varied else None,
   }
+
+
+def span(field: Any) -> tuple[float, float] | None:
+  """The range that an attribute lies in."""
+  if field is None or field.low is None or field.high is None:
+    return None
+  return float(field.low), float(field.high)
+
+
+def within(a: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+  """As shares of a range."""
+  return np.clip((a - ends[0]) / (ends[1] - ends[0]), 0, 1)
 
 
 def uniform(p: np.ndarray, z: np.ndarray) -> dict[str, Any] | None:
@@ -250,14 +265,16 @@ def trusted(config: ConfigDict, home: Path) -> tuple[dict[str, Judge], dict[str,
   if missing := [role for role in own if role.removeprefix('judge/') not in there]:
     raise ConfigError(f'{home}: {missing[0]} is not trained; run --stage=judge first')
   judges, told = dict[str, Judge](), dict[str, dict[str, Any]]()
-  size = config.data.options.get('size')
+  size, latent = config.data.options.get('size'), meters.LATENT.get(config.data.source)
+  asked = tuple(config.judge.attributes) or ((latent,) if latent else ())
   for name in there:
-    judges[name] = judging.judge(home / 'judge' / name)
+    found = judges[name] = judging.judge(home / 'judge' / name)
     told[name] = judging.read(home / 'judge' / name) or {}
-    asked = tuple(config.judge.attributes)
-    if name == 'truth':
-      asked = tuple(config.judge.truth) or asked
-    found = judges[name]
-    if why := fits(found, asked or found.attributes, size or found.size, found.channels):
+    about, kind = (
+      (tuple(config.judge.truth) or asked, 'regression')
+      if name == 'truth'
+      else (asked, config.judge.kind)
+    )
+    if why := fits(found, kind, about, size or found.size):
       raise ConfigError(f'{home}: judge {name}: {why}')
   return judges, told

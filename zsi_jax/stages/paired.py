@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,70 +18,93 @@ from zsi_jax.stages.sets import Images
 
 APART = 'rms of the pixels apart'
 FRONTS = 8  # ways in one figure
-Pairs = Sequence[tuple[str, str]]
 
 
-def against(
-  pairs: Pairs, found: Mapping[str, Rows], sets: Mapping[str, Images], bootstrap: int
-) -> list[Any]:
-  """A table for each two ways that are compared; each pair is of the same tuples and seeds."""
-  tables = dict[tuple[str, str], dict[str, Any]]()
-  for name, base in there(pairs, found):
+class Held(NamedTuple):
+  """One set against another of the same tuples and seeds; what is less is nearer."""
+
+  name: str
+  base: str
+  n: int
+  gaps: dict[str, paired.Paired]  # of each metric that both have
+  apart: np.ndarray | None  # [n] rms differences of their pixels; None: of other noise
+
+  @property
+  def ways(self) -> tuple[str, str]:
+    return strength(self.name)[0], strength(self.base)[0]
+
+  @property
+  def x(self) -> float | None:
+    """The strength of both, if it is one."""
+    x, other = strength(self.name)[1], strength(self.base)[1]
+    return x if x == other else None
+
+
+def held(
+  pairs: Sequence[tuple[str, str]],
+  found: Mapping[str, Rows],
+  sets: Mapping[str, Images],
+  bootstrap: int,
+) -> list[Held]:
+  """Those pairs of which both sets are drawn."""
+  rows = []
+  for name, base in pairs:
+    if name not in found or base not in found:
+      continue
     one, other = sets[name], sets[base]
     if differ := [k for k, v in pairing(one).items() if v != pairing(other)[k]]:
       raise ConfigError(
         f'report.against: {name} and {base} differ in {", ".join(differ)}: pairs are of the same '
         'tuples and seeds'
       )
-    (way, x), (baseline, same) = strength(name), strength(base)
-    alike = noise(one, other)
-    table = tables.setdefault(
+    gaps = {
+      metric: paired.paired(values, found[base][metric], bootstrap)
+      for metric, values in found[name].items()
+      if metric in found[base]
+    }
+    rows.append(Held(name, base, one.n, gaps, between(one, other) if noise(one, other) else None))
+  return rows
+
+
+def tables(pairs: Sequence[Held], bootstrap: int) -> list[Any]:
+  """One for each two ways that are compared."""
+  made = dict[tuple[str, str], dict[str, Any]]()
+  for pair in pairs:
+    way, baseline = pair.ways
+    table = made.setdefault(
       (way, baseline),
       {
         'title': f'{way} against {baseline}',
-        'note': f'{one.n} tuples, {"the same" if alike else "other"} noise: paired differences, '
-        'negative is nearer to what was asked for.',
+        'note': f'{pair.n} tuples, {"other" if pair.apart is None else "the same"} noise: paired '
+        'differences, negative is nearer to what was asked for.',
         'columns': ['strength', 'metric', 'difference', 'relative', 'verdict'],
         'rows': [],
       },
     )
-    at = f'{x:g}' if x is not None and x == same else f'{x or way} : {same or baseline}'
-    table['rows'] += [[at, *line] for line in compared(found[name], found[base], bootstrap)]
-    if alike:
-      far = paired.mean(gaps(one, other), bootstrap)
+    own, other = (strength(name)[1] for name in (pair.name, pair.base))
+    at = f'{pair.x:g}' if pair.x is not None else f'{own or way} : {other or baseline}'
+    for metric, gap in pair.gaps.items():
+      sure = 'better' if gap.difference.high < 0 else 'worse' if gap.difference.low > 0 else 'even'
+      table['rows'].append([at, metric, told(gap.difference), told(gap.relative), sure])
+    if pair.apart is not None:
+      far = paired.mean(pair.apart, bootstrap)
       table['rows'].append([at, APART, told(far), None, None])
-  return list(tables.values())
+  return list(made.values())
 
 
-def there(pairs: Pairs, found: Mapping[str, Any]) -> list[tuple[str, str]]:
-  """Pairs of which both sets are drawn."""
-  return [(name, base) for name, base in pairs if name in found and base in found]
-
-
-def unknown(pairs: Pairs, known: Mapping[str, Any]) -> list[str]:
+def unknown(pairs: Sequence[tuple[str, str]], known: Mapping[str, Any]) -> list[str]:
   """Warnings of sets that nobody draws."""
   gone = dict.fromkeys(name for pair in pairs for name in pair if name not in known)
   return [f'report.against: there is no set {name}' for name in gone]
 
 
-def compared(rows: Rows, base: Rows, bootstrap: int) -> list[list[Any]]:
-  """[metric, difference, relative, verdict] of each metric that both have."""
-  lines = list[list[Any]]()
-  for metric in (name for name in rows if name in base):
-    gap = paired.paired(rows[metric], base[metric], bootstrap)
-    sure = 'better' if gap.difference.high < 0 else 'worse' if gap.difference.low > 0 else 'even'
-    lines.append([metric, told(gap.difference), told(gap.relative), sure])
-  return lines
-
-
-def changes(pairs: Pairs, found: Mapping[str, Rows], bootstrap: int) -> dict[str, dict[str, Any]]:
+def changes(pairs: Sequence[Held]) -> dict[str, dict[str, Any]]:
   """{set: {'metric/change from way': relative}} against sets of the same strength."""
   rows = dict[str, dict[str, Any]]()
-  for name, base in there(pairs, found):
-    (_, x), (way, same) = strength(name), strength(base)
-    if x is not None and x == same:
-      for metric, _, relative, _ in compared(found[name], found[base], bootstrap):
-        rows.setdefault(name, {})[f'{metric}/change from {way}'] = relative
+  for pair in (pair for pair in pairs if pair.x is not None):
+    for metric, gap in pair.gaps.items():
+      name = f'{metric}/change from {pair.ways[1]}'
+      rows.setdefault(pair.name, {})[name] = told(gap.relative)
   return rows
 
 
@@ -98,21 +121,20 @@ def noise(one: Images, other: Images) -> bool:
   return steps
 
 
-def gaps(one: Images, other: Images) -> np.ndarray:
+def between(one: Images, other: Images) -> np.ndarray:
   """How far apart two sets are, [n] rms differences of pixels in [-1, 1]."""
   a, b = (np.asarray(each.read()[0], np.float64) / 127.5 for each in (one, other))
   found: np.ndarray = np.sqrt(((a - b) ** 2).mean((1, 2, 3)))
   return found
 
 
-def apart(pairs: Pairs, sets: Mapping[str, Images]) -> list[Any]:
+def apart(pairs: Sequence[Held]) -> list[Any]:
   """How far the images of two ways are apart, along the strengths of their names."""
   lines = dict[str, list[tuple[float, float]]]()
-  for name, base in there(pairs, sets):
-    (way, x), (other, same) = strength(name), strength(base)
-    if x is not None and x == same and noise(sets[name], sets[base]):
-      far = float(gaps(sets[name], sets[base]).mean())
-      lines.setdefault(f'{way} from {other}', []).append((x, far))
+  for pair in pairs:
+    if pair.x is not None and pair.apart is not None:
+      way, other = pair.ways
+      lines.setdefault(f'{way} from {other}', []).append((pair.x, float(pair.apart.mean())))
   series = [
     curve(label, [x for x, _ in rows], [y for _, y in rows])
     for label, rows in lines.items()

@@ -89,6 +89,8 @@ class Resemblance:
     told: dict[str, Any] = {}
     for name, eye in self.eyes.items():
       places = [where for other, where in self.against if other == name]
+      if places and len(pixels) < FEWEST:
+        self.warnings.append(f'{one.name}: {len(pixels)} images are too few for FID, KID, recall')
       if not places or len(pixels) < FEWEST:
         continue
       fake = seen['features'] if name == 'judge_b' else eye(pixels)
@@ -113,6 +115,8 @@ class Resemblance:
   ) -> tuple[dict[str, Any], list[Any]]:
     """Samples that are nearer to a record of their own training set than records to each other."""
     k, told, shown = min(self.own.neighbours, len(train) - 1), dict[str, Any](), list[Any]()
+    if k < self.own.neighbours:
+      self.warnings.append(f'{one.name}: {len(train)} records have {k} neighbours at most')
     for row, (by, turned) in NEIGHBOURS.items() if k > 0 else ():
       if row not in seen:
         continue

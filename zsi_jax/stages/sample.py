@@ -26,7 +26,7 @@ from zsi_jax.build.keys import ConfigError
 from zsi_jax.build.models import Model, keys
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.log import bar, logger
-from zsi_jax.stages import given, prepare, redraw, training, tuples
+from zsi_jax.stages import evaluate, given, prepare, redraw, training, tuples
 from zsi_jax.stages import workdir as work
 from zsi_jax.stages.drawing import Crew, Task, micro_batches
 from zsi_jax.stages.run import SEEN
@@ -40,6 +40,7 @@ SAID_EVERY = 60  # s between two lines of the log
 def sample(config: ConfigDict, workdir: Path) -> None:
   """All images, each once; what is there stays, and a finished set is only looked at."""
   checked(config)
+  evaluate.networks(config)
   with work.shared(workdir), listening() as stopped:
     model = trained.model(config, workdir)
     trusted(config, workdir, model)

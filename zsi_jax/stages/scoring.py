@@ -1,6 +1,7 @@
 """What judges and meters see in images, kept beside: evaluate/scores/<name>.npz.
 
 judge_a, judge_b  float64 [N, A]: P of each attribute, or of each class
+… without ranks   the same before a judge's ranks, where it has some
 truth             float64 [N, A]: by the meter of the data set, else by the regressing network; NaN
                   where an image has no such value
 meter/<name>      float64 [N]: what else the meter sees
@@ -29,16 +30,15 @@ from zsi_jax.data.errors import DataError
 from zsi_jax.data.record import entries, table
 from zsi_jax.io.log import logger
 from zsi_jax.io.stamp import digest, stamp
+from zsi_jax.stages import findings, prepare
 from zsi_jax.stages import judge as judging
-from zsi_jax.stages import prepare
 from zsi_jax.stages import workdir as work
 
 Rows = dict[str, np.ndarray]
 AGAIN = 'Remove it, and it is made again'
 CHUNK = 4096  # records in memory
 AGAIN_OF, NEAR = 8, 1e-3  # `--check`: so many images, and how near their scores have to be
-FORMAT = 1  # of what is kept: another, and all is seen again
-LATENT = {'circles': 'z', 'sizes': 'size'}  # the attribute that the meter of a source measures
+FORMAT = 2  # of what is kept: another, and all is seen again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Bench:
   ranges: tuple[tuple[float, float] | None, ...] = ()  # of those that a network measures
   flip: bool = False  # training saw images from left to right, too
   clip: Any = None  # looks for copies, too
+  silent: bool = True  # a judge that may not judge says nothing
 
   @property
   def digest(self) -> dict[str, Any]:
@@ -71,8 +72,10 @@ class Bench:
   def read(self, images: np.ndarray) -> Rows:
     rows: Rows = {}
     for name, judge in self.judges.items():
-      row = name if name == 'truth' else f'judge_{name}'
-      rows[row] = self.columns(judge, judge.scores(images))
+      row, logits = name if name == 'truth' else f'judge_{name}', judge.logits(images)
+      rows[row] = self.columns(judge, judge.read(logits))
+      if any(judge.ranks):
+        rows[f'{row} {findings.RAW}'] = self.columns(judge, judge.read(logits, ranked=False))
     if 'b' in self.judges:
       rows['features'] = self.judges['b'].features(images)
       if self.flip:
@@ -87,6 +90,11 @@ class Bench:
         rows['truth'] = seen['z'][:, None]
       rows |= {f'meter/{name}': a for name, a in seen.items() if name != 'z'}
     return rows
+
+  def heard(self, rows: Rows) -> Rows:
+    """Without what judges say that may not judge; where their features lie stays."""
+    deaf = tuple(f'judge_{name}' for name in self.unfit) if self.silent else ()
+    return {name: a for name, a in rows.items() if not name.startswith(deaf or ('-',))}
 
   def columns(self, judge: Any, p: np.ndarray) -> np.ndarray:
     """Of two classes P(1); what is measured as a share of its range, NaN where it has none."""
@@ -103,27 +111,25 @@ def bench(config: ConfigDict, workdir: Path, fields: Mapping[str, Any]) -> Bench
   """The judges of this workdir, or of evaluate.judges, and the meter."""
   home = workdir if config.evaluate.judges is None else Path(config.evaluate.judges).expanduser()
   judges, told = judging.trusted(config, home)
-  unfit = {name: why for name, row in told.items() if (why := judging.may_judge(row))}
+  unfit = {
+    name: why for name, row in told.items() if name != 'truth' and (why := judging.may_judge(row))
+  }
+  silent = not config.evaluate.unfit
   for name, why in unfit.items():
-    logger.warning('evaluate: judge %s is not fit to judge: %s', name, why)
-  own, meter = LATENT.get(config.data.source), meters.meter(config)
+    what = 'what it says is left out; evaluate.unfit=True keeps it' if silent else 'kept, and named'
+    logger.warning('evaluate: judge %s is not fit to judge: %s (%s)', name, why, what)
+  own, meter = meters.LATENT.get(config.data.source), meters.meter(config)
   attributes = (own,) if meter is not None and own else tuple(config.judge.attributes)
   if any(judge.kind == 'classes' for judge in judges.values()) and len(attributes) > 1:
     attributes = ()  # columns are classes
-  ranges = tuple(span(fields.get(name)) for name in config.judge.attributes)
+  ranges = tuple(judging.span(fields.get(name)) for name in config.judge.attributes)
   clip = None
   if config.evaluate.clip is not None:
     from zsi_jax.build.clip import clip as from_file
 
     clip = from_file(config.evaluate.clip)
-  return Bench(judges, told, unfit, meter, attributes, ranges, bool(config.data.flip), clip)
-
-
-def span(field: Any) -> tuple[float, float] | None:
-  """The range that an attribute lies in."""
-  if field is None or field.low is None or field.high is None:
-    return None
-  return float(field.low), float(field.high)
+  flip = bool(config.data.flip)
+  return Bench(judges, told, unfit, meter, attributes, ranges, flip, clip, silent)
 
 
 def scores(folder: Path, name: str, what: str, of: Bench, pixels: np.ndarray) -> Rows:

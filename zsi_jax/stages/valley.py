@@ -56,7 +56,6 @@ def figures(ways: list[Way]) -> list[Any]:
 
 def path(way: Way, keys: Any, x: Any, move: Move, given: Any) -> np.ndarray:
   """(1), [STEPS + 1, ...]."""
-
   states = [x]
   for _ in range(STEPS):
     x = stepped(way.denoiser, way.guidance, way.solver, way.bare, keys, x, move, given)

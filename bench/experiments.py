@@ -29,8 +29,9 @@ NONE = 'Nothing has been measured yet.'
 EVERY = Path('docs') / 'experiments.md'
 HEAD = """# Every experiment
 
-Each is a config of `zsi run`, at `:tiny`, `:small`, `:gpu` and `:paper`, and leaves a page. Those that have been run here are
-linked; README's table has their numbers. `make results` writes this list.
+Each is a config of `zsi run`, at `:tiny`, `:small`, `:gpu` and `:paper`, and leaves a page.
+Those that have been run here are linked; README's table has their numbers. `make results` writes
+this list.
 """
 WHOLE = 'paper'  # the preset of the published size
 

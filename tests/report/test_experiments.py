@@ -75,3 +75,13 @@ def test_without_its_marks_the_readme_is_left(checkout, capsys, text):
   (checkout / 'README.md').write_text(text)
   assert main(checkout, check=False) == 2 and (checkout / 'README.md').read_text() == text
   assert BEGIN in capsys.readouterr().err
+
+
+def test_every_config_is_listed():
+  text = (ROOT / experiments.EVERY).read_text()
+  configs = {p.relative_to(ROOT).as_posix() for p in (ROOT / 'configs').glob('*/*.py')}
+  assert {f'[{name}](../{name})' for name in configs} == {
+    line.split(' | ')[0][2:] for line in text.splitlines() if line.startswith('| [configs/')
+  }
+  pages = {p.parent.name for p in (ROOT / experiments.RESULTS).glob('*/metrics.json')}
+  assert {name for name in pages if f'(results/{name}/index.html)' in text} == pages

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsi_jax.io.compiling import options
 from zsi_jax.io.errors import WeightsError
 from zsi_jax.io.files import read
 
@@ -53,7 +54,7 @@ class Sampler:
         f'platforms={"cuda" if here == "gpu" else here}'
       )
     self._leaves = [jnp.asarray(arrays[f'{k}']) for k in range(len(arrays))]
-    self._run = jax.jit(exported.call)
+    self._run = jax.jit(exported.call, compiler_options=options())
 
   def __repr__(self) -> str:
     keys = 'classifiers', 'aim', 'shape', 'steps', 'batch', 'platforms'

@@ -21,6 +21,7 @@ import numpy as np
 
 from zsi_jax.build.keys import ConfigError
 from zsi_jax.build.models import keys
+from zsi_jax.io.compiling import options
 from zsi_jax.io.images import to_uint8
 from zsi_jax.stages.sampled import Sampled
 
@@ -32,7 +33,7 @@ def program(fn: Callable[..., Any], tree: Any, avals: tuple[Any, ...], device: j
   like = [
     jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place, weak_type=a.weak_type) for a in avals
   ]
-  return jax.jit(fn).lower(*jax.tree.unflatten(tree, like)).compile()
+  return jax.jit(fn).lower(*jax.tree.unflatten(tree, like)).compile(options())
 
 
 class Crew:

@@ -23,6 +23,7 @@ import numpy as np
 
 from zsi_jax import whole
 from zsi_jax.io.checkpoint import Checkpoints
+from zsi_jax.io.compiling import options
 from zsi_jax.io.errors import Stopped
 from zsi_jax.io.images import grid
 from zsi_jax.io.log import bar, logger
@@ -193,7 +194,7 @@ class Run:
       ).lower(*args)
 
     plain = lowered(1)  # of which flops are counted: of a scan they would be those of one part
-    program = (plain if job.accumulate == 1 else lowered(job.accumulate)).compile()
+    program = (plain if job.accumulate == 1 else lowered(job.accumulate)).compile(options())
     self.flops = model_flops(plain)
     parameters = sum(a.size for a in jax.tree.leaves(self.state.params))
     logger.info(

@@ -133,3 +133,26 @@ def test_looking_ahead_helps_where_conditions_look_alike_but_is_no_estimator(wor
   short, long = errors(25), errors(1000)
   assert short['ahead'] < 0.95 * short['sum']
   assert long['ahead'] == pytest.approx(long['sum'], rel=0.03) and long['sum'] > 0.1
+
+
+def test_where_conditions_have_nothing_in_common_the_sum_is_exact_and_looking_ahead_is_not():
+  own = Gaussian(jnp.eye(SIZE), jnp.ones(SIZE))
+  pair = [
+    Reading(own, jnp.asarray(M, jnp.float32), TAU, (k,))
+    for k, M in zip('ab', alike(SIZE, 2, 0.0, 3), strict=True)
+  ]
+  (one, two), n = map(LogProb, pair), 50
+  c, keys = given(n), jax.random.split(jax.random.key(1), n)
+  moves = Process.make(linear(1000), 25).reverse()
+  move = take(moves, 4)
+  x = move.level.noised(own.draw(keys), jax.random.normal(jax.random.key(9), (n, SIZE)))
+
+  def score(guidance, solver):
+    return np.asarray(solver(keys, Field(own, guidance), x, (), move, c).score)
+
+  base = ReverseDiffusion()
+  true = score(LogProb(together(pair)), base)
+  ahead = Lookahead(base, two, noise='zero')
+  gaps = [np.linalg.norm(score(g, s) - true) / np.linalg.norm(true)
+          for g, s in ((one + two, base), (one, ahead))]  # fmt: skip
+  assert gaps[0] < 1e-4 and 0.01 < gaps[1] < 1

@@ -21,15 +21,6 @@ GOLDEN = ROOT / 'tests' / 'golden'
 TOLD = dict(T=4000, schedule='cosine', size=16, heads=2)
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  """A converted denoiser and classifier, as a user would keep them."""
-  to = tmp_path_factory.mktemp('weights')
-  zsi.convert(GOLDEN / 'unet.pt', to / 'unet.safetensors', **TOLD)
-  zsi.convert(GOLDEN / 'encoder.pt', to / 'smile.safetensors', classes=2, T=4000)
-  return to
-
-
 def test_a_converted_file_needs_no_options(folder):
   m = zsi.load(folder, steps=6)
   assert m.shape == (16, 16, 3) and len(m.process) == 6 and list(m.classifier) == ['smile']

@@ -18,16 +18,6 @@ from zsi_jax.io import files
 from zsi_jax.io.errors import WeightsError
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / 'tests' / 'golden'
-TOLD = dict(T=4000, schedule='cosine', size=16, heads=2)
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  to = tmp_path_factory.mktemp('weights')
-  zsi.convert(GOLDEN / 'unet.pt', to / 'unet.safetensors', **TOLD)
-  zsi.convert(GOLDEN / 'encoder.pt', to / 'smile.safetensors', classes=2, T=4000)
-  return to
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ import jax
 
 from zsi_jax.io.stamp import version
 
-FIRST = 0, 11  # of jaxlib, whose own convolutions use all cores
+FIRST = 0, 11  # of jaxlib that is told nothing: 0.12 uses all cores by itself, 0.11 is not known
 
 
 @functools.cache
